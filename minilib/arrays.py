@@ -32,9 +32,7 @@ def namespace(**arrays: Array) -> ModuleType:
         xp = array_namespace(*arrays.values())
     except TypeError:
         kinds = ", ".join(f"{name}: {type(a).__module__.partition('.')[0]}" for name, a in arrays.items())
-        raise ValueError(
-            f"all arrays must come from one library, got {kinds}; convert them to the same one"
-        ) from None
+        raise ValueError(f"all arrays must come from one library, got {kinds}; convert them to the same one") from None
     for name, a in arrays.items():
         if not xp.isdtype(a.dtype, "real floating"):
             raise ValueError(f"{name} must hold floats, got dtype {a.dtype}; convert it, e.g. to float64")
@@ -45,9 +43,7 @@ def expect_shape(name: str, a: Array, shape: tuple[int | None, ...], why: str) -
     """Raise ValueError unless the last axes of `a` have the given sizes (None: any size)."""
     got = tuple(a.shape)
     tail = got[len(got) - len(shape) :]
-    if len(got) < len(shape) or any(
-        want is not None and want != has for want, has in zip(shape, tail, strict=True)
-    ):
+    if len(got) < len(shape) or any(want is not None and want != has for want, has in zip(shape, tail, strict=True)):
         wanted = ", ".join("…" if s is None else str(s) for s in shape)
         raise ValueError(f"{name} must have shape (…, {wanted}) so that {why}; got {got}")
 
@@ -97,7 +93,7 @@ def chunks(x: Array, number: int, axis: int = -1) -> tuple[Array, ...]:
         raise ValueError(f"axis {axis} of shape {tuple(x.shape)} cannot be cut into {number} equal chunks")
     step, axis = size // number, axis % x.ndim
     lead = (slice(None),) * axis
-    return tuple(x[(*lead, slice(start, start + step))] for start in range(0, size, step))
+    return tuple(x[(*lead, slice(start, start + step), ...)] for start in range(0, size, step))
 
 
 def positions(n: int, like: Array) -> Int[Array, "n"]:
