@@ -7,8 +7,9 @@ layout: $W$ of shape (gates·d, d_x) acts on the input, $U$ of shape (gates·d, 
 A scan returns states only. The gates of all steps at once are ``lstm_gates(x, preceding(h, h0), W, U, b)``, since a
 gate depends on nothing but the input and the state before it: peeping costs nothing unless one peeps.
 
-Every cell has three formulas: the step, its Jacobian (a matrix, to look at), and its vector-Jacobian product
-(cheap, to follow a gradient back). A Jacobian has the new state on its rows and the old state on its columns.
+The derivative of a step needs the matrix U and a few entrywise slopes, which again are known for all steps at once:
+``lstm_slopes(gates, preceding(c, c0))``. From the two come the Jacobian (a matrix, to look at; new state on the rows,
+old state on the columns) and the vector-Jacobian product (cheap, to follow a gradient back).
 
 Sources: Su Jianlin, Scientific Spaces 7888 (the analysis); Hochreiter & Schmidhuber 1997 and Gers et al. 2000
 (LSTM); Cho et al. 2014 (GRU); Pascanu, Mikolov & Bengio 2013 (norms, clipping).
@@ -207,40 +208,49 @@ def lstm_scan(
     return LSTMState(xp.stack([s.c for s in states]), xp.stack([s.h for s in states]))
 
 
-def lstm_slopes(gates: LSTMGates, c: Float[Array, "*batch d"]) -> LSTMGates:
-    r"""$\partial c_t/\partial a$ for the pre-activation $a$ of each gate; `c` is $c_{t-1}$.
+class LSTMSlopes(NamedTuple):
+    r"""All that the derivative of a step needs besides U: entrywise slopes of its scalar functions.
 
-    $i(1-i)\,\hat c$ for the input gate, $f(1-f)\,c_{t-1}$ for the forget gate, $i(1-\hat c^2)$ for the candidate. The
-    output gate does not touch $c_t$; its entry is $\partial h_t/\partial a_o = o(1-o)\tanh c_t$.
+    `i`, `f`, `c_hat` are $\partial c_t/\partial a$ for the pre-activation $a$ of each gate, `o` is
+    $\partial h_t/\partial a_o$, `keep` is the direct $\partial c_t/\partial c_{t-1}$ and `out` is
+    $\partial h_t/\partial c_t$.
     """
+
+    i: Array
+    f: Array
+    c_hat: Array
+    o: Array
+    keep: Array
+    out: Array
+
+
+def lstm_slopes(gates: LSTMGates, c: Float[Array, "*batch d"]) -> LSTMSlopes:
+    r"""$s_i = i(1-i)\hat c$, $s_f = f(1-f)c_{t-1}$, $s_c = i(1-\hat c^2)$, $s_o = o(1-o)\tanh c_t$, keep $= f$ and
+    out $= o(1-\tanh^2 c_t)$.
+
+    `gates` are those of step t and `c` is $c_{t-1}$, the cell state *before* the step.
+    """
+    xp = namespace(f=gates.f, c=c)
     i, f, c_hat, o = gates
-    tanh_c = namespace(c=c).tanh(f * c + i * c_hat)
-    return LSTMGates(i * (1 - i) * c_hat, f * (1 - f) * c, i * (1 - c_hat * c_hat), o * (1 - o) * tanh_c)
+    tanh_c = xp.tanh(f * c + i * c_hat)
+    into_c = i * (1 - i) * c_hat, f * (1 - f) * c, i * tanh_slope(c_hat)
+    return LSTMSlopes(*into_c, o * (1 - o) * tanh_c, f, o * tanh_slope(tanh_c))
 
 
-def lstm_output_slope(gates: LSTMGates, c: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
-    r"""$\partial h_t/\partial c_t = o\,(1-\tanh^2 c_t)$; `c` is $c_{t-1}$."""
-    return gates.o * tanh_slope(namespace(c=c).tanh(gates.f * c + gates.i * gates.c_hat))
+def lstm_jacobian(slopes: LSTMSlopes, U: Float[Array, "4d d"]) -> Float[Array, "*batch 2d 2d"]:
+    r"""$\partial(c_t, h_t)/\partial(c_{t-1}, h_{t-1})$: the whole state against the whole state.
 
-
-def lstm_jacobian(
-    gates: LSTMGates, c: Float[Array, "*batch d"], U: Float[Array, "4d d"]
-) -> Float[Array, "*batch 2d 2d"]:
-    r"""$\partial(c_t, h_t)/\partial(c_{t-1}, h_{t-1})$, the whole state against the whole state; `c` is $c_{t-1}$.
-
-    With $M = \mathrm{diag}(s_i)U_i + \mathrm{diag}(s_f)U_f + \mathrm{diag}(s_c)U_c$ ($s$: :func:`lstm_slopes`) and
-    $T = o(1-\tanh^2 c_t)$ the blocks are
+    With $M = \mathrm{diag}(s_i)U_i + \mathrm{diag}(s_f)U_f + \mathrm{diag}(s_c)U_c$ and $T = $ out the blocks are
     $$\begin{pmatrix} \mathrm{diag}(f) & M \\
     \mathrm{diag}(Tf) & \mathrm{diag}(T)M + \mathrm{diag}(s_o)U_o \end{pmatrix}.$$
     """
-    xp = namespace(f=gates.f, c=c, U=U)
-    d = c.shape[-1]
+    s, d = slopes, slopes.keep.shape[-1]
+    xp = namespace(slopes=s.keep, U=U)
     expect_shape("U", U, (4 * d, d), f"4 × d rows belong to a state of width d = {d}")
-    s, T = lstm_slopes(gates, c), lstm_output_slope(gates, c)
     U_i, U_f, U_c, U_o = chunks(U, 4, axis=0)
     M = s.i[..., None] * U_i + s.f[..., None] * U_f + s.c_hat[..., None] * U_c
-    top = xp.concat([_diagonal(gates.f), M], axis=-1)
-    bottom = xp.concat([_diagonal(T * gates.f), T[..., None] * M + s.o[..., None] * U_o], axis=-1)
+    top = xp.concat([_diagonal(s.keep), M], axis=-1)
+    bottom = xp.concat([_diagonal(s.out * s.keep), s.out[..., None] * M + s.o[..., None] * U_o], axis=-1)
     return xp.concat([top, bottom], axis=-2)
 
 
@@ -253,22 +263,17 @@ class LSTMGradient(NamedTuple):
 
 
 def lstm_vjp(
-    delta_c: Float[Array, "*batch d"],
-    delta_h: Float[Array, "*batch d"],
-    gates: LSTMGates,
-    c: Float[Array, "*batch d"],
-    U: Float[Array, "4d d"],
+    delta_c: Float[Array, "*batch d"], delta_h: Float[Array, "*batch d"], slopes: LSTMSlopes, U: Float[Array, "4d d"]
 ) -> LSTMGradient:
     r"""$\delta_c' = \delta_c + \delta_h T$; $\;\delta_a = (\delta_c's_i, \delta_c's_f, \delta_c's_c, \delta_h s_o)$;
     $\;\delta_{c,t-1} = \delta_c' f$; $\;\delta_{h,t-1} = \delta_a U$.
 
     One step of back-propagation in the symbols of :func:`lstm_jacobian`, without building the matrix.
     """
-    xp = namespace(delta_c=delta_c, delta_h=delta_h, c=c, U=U)
-    s = lstm_slopes(gates, c)
-    delta_c = delta_c + delta_h * lstm_output_slope(gates, c)
+    s, xp = slopes, namespace(delta_c=delta_c, delta_h=delta_h, U=U)
+    delta_c = delta_c + delta_h * s.out
     delta_a = xp.concat([delta_c * s.i, delta_c * s.f, delta_c * s.c_hat, delta_h * s.o], axis=-1)
-    return LSTMGradient(delta_c * gates.f, delta_a @ U, delta_a)
+    return LSTMGradient(delta_c * s.keep, delta_a @ U, delta_a)
 
 
 class LSTMTerms(NamedTuple):
@@ -280,22 +285,19 @@ class LSTMTerms(NamedTuple):
     through_c_hat: Array
 
 
-def lstm_terms(
-    gates: LSTMGates, c: Float[Array, "*batch d"], o: Float[Array, "*batch d"], U: Float[Array, "4d d"]
-) -> LSTMTerms:
-    r"""$\frac{\partial c_t}{\partial c_{t-1}} = \mathrm{diag}(f) + \bigl(\mathrm{diag}(s_f)U_f +
-    \mathrm{diag}(s_i)U_i + \mathrm{diag}(s_c)U_c\bigr)\mathrm{diag}
-    \bigl(o_{t-1}(1-\tanh^2 c_{t-1})\bigr)$, term by term.
+def lstm_terms(slopes: LSTMSlopes, path: Float[Array, "*batch d"], U: Float[Array, "4d d"]) -> LSTMTerms:
+    r"""$\partial c_t/\partial c_{t-1} = \mathrm{diag}(f) + \bigl(\mathrm{diag}(s_f)U_f + \mathrm{diag}(s_i)U_i +
+    \mathrm{diag}(s_c)U_c\bigr)\,\mathrm{diag}(p)$, term by term.
 
-    `gates` are those of step t, `c` is $c_{t-1}$ and `o` is $o_{t-1}$, the output gate of the step *before*, held
-    fixed: $c$ alone is not a state, so a product of these is not the derivative over many steps; a product of
-    :func:`lstm_jacobian` is. Source: Scientific Spaces 7888, for d = 1.
+    `path` is $p = \partial h_{t-1}/\partial c_{t-1} = o_{t-1}(1-\tanh^2 c_{t-1})$, the entry `out` of the slopes of the
+    step *before*. It holds $o_{t-1}$ fixed: $c$ alone is not a state, so a product of these is not the derivative over
+    many steps; a product of :func:`lstm_jacobian` is. Source: Scientific Spaces 7888, for d = 1.
     """
-    xp = namespace(c=c, o=o, U=U)
+    namespace(slopes=slopes.keep, path=path, U=U)
     U_i, U_f, U_c, _ = chunks(U, 4, axis=0)
-    s, path = lstm_slopes(gates, c), (o * tanh_slope(xp.tanh(c)))[..., None, :]
-    through = [slope[..., None] * block * path for slope, block in ((s.f, U_f), (s.i, U_i), (s.c_hat, U_c))]
-    return LSTMTerms(_diagonal(gates.f), *through)
+    pairs = (slopes.f, U_f), (slopes.i, U_i), (slopes.c_hat, U_c)
+    through = [slope[..., None] * block * path[..., None, :] for slope, block in pairs]
+    return LSTMTerms(_diagonal(slopes.keep), *through)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -371,19 +373,40 @@ def gru_scan(
     return xp.stack(states)
 
 
-def gru_jacobian(gates: GRUGates, h: Float[Array, "*batch d"], U: Float[Array, "3d d"]) -> Float[Array, "*batch d d"]:
-    r"""$\mathrm{diag}(z) + \mathrm{diag}\bigl((h-\hat h)z(1-z)\bigr)U_z +
-    \mathrm{diag}\bigl((1-z)(1-\hat h^2)\bigr)\,U_h \bigl[\mathrm{diag}(r) + \mathrm{diag}
-    \bigl(h\,r(1-r)\bigr)U_r\bigr]$
+class GRUSlopes(NamedTuple):
+    r"""All that the derivative of a step needs besides U: entrywise slopes of its scalar functions.
 
-    is $\partial h_t/\partial h_{t-1}$ of :func:`gru_step`; `h` is $h_{t-1}$.
+    `keep` is $z$, `z` is $\partial h_t/\partial a_z$, `h_hat` is $\partial h_t/\partial \hat a$, `r` is the slope by
+    $a_r$ of what the reset gate has multiplied, and `reset` is $r$ itself.
     """
-    namespace(z=gates.z, h=h, U=U)
-    U_r, U_z, U_h = chunks(U, 3, axis=0)
+
+    keep: Array
+    z: Array
+    h_hat: Array
+    r: Array
+    reset: Array
+
+
+def gru_slopes(gates: GRUGates, h: Float[Array, "*batch d"]) -> GRUSlopes:
+    r"""keep $= z$, $s_z = (h-\hat h)z(1-z)$, $s_h = (1-z)(1-\hat h^2)$, $s_r = h\,r(1-r)$; `h` is $h_{t-1}$."""
+    namespace(z=gates.z, h=h)
     r, z, h_hat = gates
-    inside = _diagonal(r) + (h * r * (1 - r))[..., None] * U_r
-    candidate = ((1 - z) * tanh_slope(h_hat))[..., None] * (U_h @ inside)
-    return _diagonal(z) + ((h - h_hat) * z * (1 - z))[..., None] * U_z + candidate
+    return GRUSlopes(z, (h - h_hat) * z * (1 - z), (1 - z) * tanh_slope(h_hat), h * r * (1 - r), r)
+
+
+def gru_jacobian(slopes: GRUSlopes, U: Float[Array, "3d d"]) -> Float[Array, "*batch d d"]:
+    r"""$\partial h_t/\partial h_{t-1} = \mathrm{diag}(z) + \mathrm{diag}(s_z)U_z +
+    \mathrm{diag}(s_h)\,U_h\bigl[\mathrm{diag}(r) + \mathrm{diag}(s_r)U_r\bigr]$ of :func:`gru_step`."""
+    U_r, U_z, U_h = _gru_blocks(slopes, U)
+    inside = _diagonal(slopes.reset) + slopes.r[..., None] * U_r
+    return _diagonal(slopes.keep) + slopes.z[..., None] * U_z + slopes.h_hat[..., None] * (U_h @ inside)
+
+
+def _gru_blocks(slopes: GRUSlopes, U: Array) -> tuple[Array, ...]:
+    d = slopes.keep.shape[-1]
+    namespace(slopes=slopes.keep, U=U)
+    expect_shape("U", U, (3 * d, d), f"3 × d rows belong to a state of width d = {d}")
+    return chunks(U, 3, axis=0)
 
 
 class GRUGradient(NamedTuple):
@@ -393,22 +416,18 @@ class GRUGradient(NamedTuple):
     a: Array
 
 
-def gru_vjp(
-    delta: Float[Array, "*batch d"], gates: GRUGates, h: Float[Array, "*batch d"], U: Float[Array, "3d d"]
-) -> GRUGradient:
-    r"""$\delta_{\hat a} = \delta(1-z)(1-\hat h^2)$; $\;\delta_{a_z} = \delta(h-\hat h)z(1-z)$;
-    $\;\delta_{a_r} = (\delta_{\hat a}U_h)\,h\,r(1-r)$;
-    $\delta_{t-1} = \delta z + \delta_{a_z}U_z + \delta_{a_r}U_r + (\delta_{\hat a}U_h)r$.
+def gru_vjp(delta: Float[Array, "*batch d"], slopes: GRUSlopes, U: Float[Array, "3d d"]) -> GRUGradient:
+    r"""$\delta_{\hat a} = \delta s_h$; $\;\delta_{a_z} = \delta s_z$; $\;\delta_{a_r} = (\delta_{\hat a}U_h)s_r$;
+    $\;\delta_{t-1} = \delta z + \delta_{a_z}U_z + \delta_{a_r}U_r + (\delta_{\hat a}U_h)r$.
 
-    One step of back-propagation through :func:`gru_step`.
+    One step of back-propagation through :func:`gru_step`, in the symbols of :func:`gru_jacobian`.
     """
-    xp = namespace(delta=delta, h=h, U=U)
-    U_r, U_z, U_h = chunks(U, 3, axis=0)
-    r, z, h_hat = gates
-    a_h, a_z = delta * (1 - z) * tanh_slope(h_hat), delta * (h - h_hat) * z * (1 - z)
-    reset = a_h @ U_h
-    a_r = reset * h * r * (1 - r)
-    return GRUGradient(delta * z + a_z @ U_z + a_r @ U_r + reset * r, xp.concat([a_r, a_z, a_h], axis=-1))
+    s, (U_r, U_z, U_h) = slopes, _gru_blocks(slopes, U)
+    a_z, a_h = delta * s.z, delta * s.h_hat
+    back = a_h @ U_h
+    a_r = back * s.r
+    a = namespace(delta=delta).concat([a_r, a_z, a_h], axis=-1)
+    return GRUGradient(delta * s.keep + a_z @ U_z + a_r @ U_r + back * s.reset, a)
 
 
 class ResetAfterGates(NamedTuple):
@@ -477,40 +496,32 @@ def gru_reset_after_scan(
     return xp.stack(states)
 
 
-def gru_reset_after_jacobian(
-    gates: ResetAfterGates, h: Float[Array, "*batch d"], U: Float[Array, "3d d"]
-) -> Float[Array, "*batch d d"]:
-    r"""$\mathrm{diag}(z) + \mathrm{diag}\bigl((h-\hat h)z(1-z)\bigr)U_z + \mathrm{diag}\bigl((1-z)(1-\hat h^2)\bigr)
-    \bigl[\mathrm{diag}(r)U_h + \mathrm{diag}\bigl(u\,r(1-r)\bigr)U_r\bigr]$
-
-    is $\partial h_t/\partial h_{t-1}$ of :func:`gru_reset_after_step`; `h` is $h_{t-1}$.
-    """
-    namespace(z=gates.z, h=h, U=U)
-    U_r, U_z, U_h = chunks(U, 3, axis=0)
+def gru_reset_after_slopes(gates: ResetAfterGates, h: Float[Array, "*batch d"]) -> GRUSlopes:
+    r"""As :func:`gru_slopes`, but $s_r = u\,r(1-r)$, since here the reset gate multiplies $u$; `h` is $h_{t-1}$."""
     r, z, h_hat, u = gates
-    inside = r[..., None] * U_h + (u * r * (1 - r))[..., None] * U_r
-    candidate = ((1 - z) * tanh_slope(h_hat))[..., None] * inside
-    return _diagonal(z) + ((h - h_hat) * z * (1 - z))[..., None] * U_z + candidate
+    return gru_slopes(GRUGates(r, z, h_hat), h)._replace(r=u * r * (1 - r))
 
 
-def gru_reset_after_vjp(
-    delta: Float[Array, "*batch d"],
-    gates: ResetAfterGates,
-    h: Float[Array, "*batch d"],
-    U: Float[Array, "3d d"],
-) -> GRUGradient:
-    r"""$\delta_{\hat a} = \delta(1-z)(1-\hat h^2)$; $\;\delta_{a_z} = \delta(h-\hat h)z(1-z)$;
-    $\;\delta_{a_r} = \delta_{\hat a}\,u\,r(1-r)$;
-    $\delta_{t-1} = \delta z + \delta_{a_z}U_z + \delta_{a_r}U_r + (\delta_{\hat a}r)U_h$.
+def gru_reset_after_jacobian(slopes: GRUSlopes, U: Float[Array, "3d d"]) -> Float[Array, "*batch d d"]:
+    r"""$\partial h_t/\partial h_{t-1} = \mathrm{diag}(z) + \mathrm{diag}(s_z)U_z +
+    \mathrm{diag}(s_h)\bigl[\mathrm{diag}(r)U_h + \mathrm{diag}(s_r)U_r\bigr]$ of :func:`gru_reset_after_step`."""
+    U_r, U_z, U_h = _gru_blocks(slopes, U)
+    inside = slopes.reset[..., None] * U_h + slopes.r[..., None] * U_r
+    return _diagonal(slopes.keep) + slopes.z[..., None] * U_z + slopes.h_hat[..., None] * inside
+
+
+def gru_reset_after_vjp(delta: Float[Array, "*batch d"], slopes: GRUSlopes, U: Float[Array, "3d d"]) -> GRUGradient:
+    r"""$\delta_{\hat a} = \delta s_h$; $\;\delta_{a_z} = \delta s_z$; $\;\delta_{a_r} = \delta_{\hat a}s_r$;
+    $\;\delta_{t-1} = \delta z + \delta_{a_z}U_z + \delta_{a_r}U_r + (\delta_{\hat a}r)U_h$.
 
     One step of back-propagation through :func:`gru_reset_after_step`.
     """
-    xp = namespace(delta=delta, h=h, U=U)
-    r, z, h_hat, u = gates
-    a_h, a_z = delta * (1 - z) * tanh_slope(h_hat), delta * (h - h_hat) * z * (1 - z)
-    a_r = a_h * u * r * (1 - r)
-    back = xp.concat([a_r, a_z, a_h * r], axis=-1) @ U
-    return GRUGradient(delta * z + back, xp.concat([a_r, a_z, a_h], axis=-1))
+    s, xp = slopes, namespace(delta=delta, slopes=slopes.keep, U=U)
+    _gru_blocks(slopes, U)
+    a_z, a_h = delta * s.z, delta * s.h_hat
+    a_r = a_h * s.r
+    back = xp.concat([a_r, a_z, a_h * s.reset], axis=-1) @ U
+    return GRUGradient(delta * s.keep + back, xp.concat([a_r, a_z, a_h], axis=-1))
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -83,12 +83,13 @@ class Lstm(Rnn):
         return np.concatenate(rec.lstm_scan(x, s[..., :D], s[..., D:], *self.weights), axis=-1)
 
     def jacobian(self, x, s):
-        gates = rec.lstm_gates(x, s[..., D:], *self.weights)
-        return rec.lstm_jacobian(gates, s[..., :D], self.weights[1])
+        return rec.lstm_jacobian(self.slopes(x, s), self.weights[1])
+
+    def slopes(self, x, s):
+        return rec.lstm_slopes(rec.lstm_gates(x, s[..., D:], *self.weights), s[..., :D])
 
     def vjp(self, delta, x, s):
-        gates = rec.lstm_gates(x, s[..., D:], *self.weights)
-        back = rec.lstm_vjp(delta[..., :D], delta[..., D:], gates, s[..., :D], self.weights[1])
+        back = rec.lstm_vjp(delta[..., :D], delta[..., D:], self.slopes(x, s), self.weights[1])
         return np.concatenate([back.c, back.h], axis=-1), back.a
 
 
@@ -105,10 +106,13 @@ class Gru(Rnn):
         return rec.gru_scan(x, s, *self.weights)
 
     def jacobian(self, x, s):
-        return rec.gru_jacobian(rec.gru_gates(x, s, *self.weights), s, self.weights[1])
+        return rec.gru_jacobian(self.slopes(x, s), self.weights[1])
+
+    def slopes(self, x, s):
+        return rec.gru_slopes(rec.gru_gates(x, s, *self.weights), s)
 
     def vjp(self, delta, x, s):
-        back = rec.gru_vjp(delta, rec.gru_gates(x, s, *self.weights), s, self.weights[1])
+        back = rec.gru_vjp(delta, self.slopes(x, s), self.weights[1])
         return back.h, back.a
 
 
@@ -123,11 +127,13 @@ class GruResetAfter(Gru):
         return rec.gru_reset_after_scan(x, s, *self.weights)
 
     def jacobian(self, x, s):
-        return rec.gru_reset_after_jacobian(rec.gru_reset_after_gates(x, s, *self.weights), s, self.weights[1])
+        return rec.gru_reset_after_jacobian(self.slopes(x, s), self.weights[1])
+
+    def slopes(self, x, s):
+        return rec.gru_reset_after_slopes(rec.gru_reset_after_gates(x, s, *self.weights), s)
 
     def vjp(self, delta, x, s):
-        gates = rec.gru_reset_after_gates(x, s, *self.weights)
-        back = rec.gru_reset_after_vjp(delta, gates, s, self.weights[1])
+        back = rec.gru_reset_after_vjp(delta, self.slopes(x, s), self.weights[1])
         return back.h, back.a
 
 
@@ -177,10 +183,10 @@ def test_at_the_zero_state_lstm_and_gru_pass_the_same_half_plus_a_quarter_of_the
     zero, U = np.zeros(1), np.zeros((4, 1))
     U[2] = u
     gates = rec.lstm_gates(zero, zero, np.zeros((4, 1)), U, np.zeros(4))
-    assert sum(rec.lstm_terms(gates, zero, np.full(1, 0.5), U))[0, 0] == pytest.approx(0.5 + u / 4)
+    assert sum(rec.lstm_terms(rec.lstm_slopes(gates, zero), np.full(1, 0.5), U))[0, 0] == pytest.approx(0.5 + u / 4)
     U = U[:3]
     gates = rec.gru_gates(zero, zero, np.zeros((3, 1)), U, np.zeros(3))
-    assert rec.gru_jacobian(gates, zero, U)[0, 0] == pytest.approx(0.5 + u / 4)
+    assert rec.gru_jacobian(rec.gru_slopes(gates, zero), U)[0, 0] == pytest.approx(0.5 + u / 4)
 
 
 def test_a_wide_open_forget_gate_makes_a_perfect_memory():
@@ -199,11 +205,11 @@ def test_the_four_terms_are_the_path_through_the_cell_inside_the_state_jacobian(
     """T1+…+T4 = f + M diag(o_{t−1}(1−tanh²c_{t−1})), M being the upper right block of the Jacobian."""
     W, U, b = cell(4)
     c, h, o, x = state(5), state(6), arrays.sigmoid(state(7)), sequence()[0]
-    gates = rec.lstm_gates(x, h, W, U, b)
-    M = rec.lstm_jacobian(gates, c, U)[..., :D, D:]
-    path = (o * rec.tanh_slope(np.tanh(c)))[..., None, :]
-    want = gates.f[..., None] * np.eye(D) + M * path
-    np.testing.assert_allclose(sum(rec.lstm_terms(gates, c, o, U)), want, rtol=1e-12)
+    slopes = rec.lstm_slopes(rec.lstm_gates(x, h, W, U, b), c)
+    M = rec.lstm_jacobian(slopes, U)[..., :D, D:]
+    path = o * rec.tanh_slope(np.tanh(c))
+    want = slopes.keep[..., None] * np.eye(D) + M * path[..., None, :]
+    np.testing.assert_allclose(sum(rec.lstm_terms(slopes, path, U)), want, rtol=1e-12)
 
 
 def test_the_four_terms_of_a_scalar_lstm_are_its_derivative_when_the_output_gate_is_held():
@@ -213,8 +219,9 @@ def test_the_four_terms_of_a_scalar_lstm_are_its_derivative_when_the_output_gate
     def next_c(c):
         return rec.lstm_step(x, c, o * np.tanh(c), W, U, b).c
 
-    gates = rec.lstm_gates(x, o * np.tanh(c), W, U, b)
-    np.testing.assert_allclose(sum(rec.lstm_terms(gates, c, o, U)), finite_difference(next_c, c), rtol=1e-8)
+    slopes = rec.lstm_slopes(rec.lstm_gates(x, o * np.tanh(c), W, U, b), c)
+    terms = rec.lstm_terms(slopes, o * rec.tanh_slope(np.tanh(c)), U)
+    np.testing.assert_allclose(sum(terms), finite_difference(next_c, c), rtol=1e-8)
 
 
 def test_flipping_the_update_gate_gives_the_other_convention():
@@ -327,21 +334,24 @@ def formulas(xp, convert):
             s = rec.gru_scan(x, h, W, U, b)
             before = rec.preceding(s, h)
             peep = rec.gru_gates(x, before, W, U, b)
-            out += [s, *peep, rec.gru_jacobian(peep, before, U), *rec.gru_vjp(s, peep, before, U)]
+            slopes = rec.gru_slopes(peep, before)
+            out += [s, *peep, *slopes, rec.gru_jacobian(slopes, U), *rec.gru_vjp(s, slopes, U)]
             s = rec.gru_reset_after_scan(x, h, W, U, b, b[:D])
             before = rec.preceding(s, h)
             peep = rec.gru_reset_after_gates(x, before, W, U, b, b[:D])
-            out += [s, *peep, rec.gru_reset_after_jacobian(peep, before, U)]
-            out += rec.gru_reset_after_vjp(s, peep, before, U)
+            slopes = rec.gru_reset_after_slopes(peep, before)
+            out += [s, *peep, *slopes, rec.gru_reset_after_jacobian(slopes, U)]
+            out += rec.gru_reset_after_vjp(s, slopes, U)
             out += [rec.flip_update_gate(U), rec.reorder_gates(U, "zrh", "rzh")]
         else:
             s = rec.lstm_scan(x, c, h, W, U, b)
             before_c = rec.preceding(s.c, c)
             peep = rec.lstm_gates(x, rec.preceding(s.h, h), W, U, b)
-            J = rec.lstm_jacobian(peep, before_c, U)
+            slopes = rec.lstm_slopes(peep, before_c)
+            J = rec.lstm_jacobian(slopes, U)
             P = rec.jacobian_products(J)
             out += [*s, *peep, J, P, rec.rms_gain(P), rec.spectral_norm(P), rec.lyapunov_exponents(J[:, 0, ...])]
-            out += [*rec.lstm_terms(peep, before_c, peep.o, U), *rec.lstm_vjp(s.c, s.h, peep, before_c, U)]
+            out += [*slopes, *rec.lstm_terms(slopes, peep.o, U), *rec.lstm_vjp(s.c, s.h, slopes, U)]
     square = convert(cell(1)[1])
     out += [rec.orthogonal(square), rec.chrono_forget_bias(arrays.sigmoid(h), 50.0)]
     return [*out, rec.clip_norm(h, 0.5), rec.clip_value(h, 0.5), rec.rms_gain(square)]
@@ -351,7 +361,7 @@ def formulas(xp, convert):
 def test_all_dialects_agree(dialect):
     xp = pytest.importorskip(dialect)
     ours, theirs = formulas(np, np.asarray), formulas(xp, xp.asarray)
-    assert len(ours) == len(theirs) > 40
+    assert len(ours) == len(theirs) > 50
     for a, b in zip(ours, theirs, strict=True):
         assert type(b) is type(xp.asarray([0.0]))
         np.testing.assert_allclose(np.asarray(b), a, rtol=1e-9, atol=1e-12)

@@ -98,12 +98,12 @@ def jacobians(cell, x, s0):
     if isinstance(cell, LSTM):
         c, h = rec.lstm_scan(x, s0[:D], s0[D:], cell.W, cell.U, cell.b)
         gates = rec.lstm_gates(x, rec.preceding(h, s0[D:]), cell.W, cell.U, cell.b)
-        return rec.lstm_jacobian(gates, rec.preceding(c, s0[:D]), cell.U)
+        return rec.lstm_jacobian(rec.lstm_slopes(gates, rec.preceding(c, s0[:D])), cell.U)
     before = rec.preceding(cell(x, s0).h, s0)
     if isinstance(cell, RNN):
         return rec.rnn_jacobian(rec.tanh_slope(cell(x, s0).h), cell.U)
     gates = rec.gru_reset_after_gates(x, before, cell.W, cell.U, cell.b, cell.b_u)
-    return rec.gru_reset_after_jacobian(gates, before, cell.U)
+    return rec.gru_reset_after_jacobian(rec.gru_reset_after_slopes(gates, before), cell.U)
 
 
 def test_initial_weights_are_what_the_docstrings_say():
@@ -147,7 +147,7 @@ def test_jacrev_of_the_step_is_the_closed_form():
     W, U, b = torch.randn(3 * D, D_X), torch.randn(3 * D, D), torch.randn(3 * D)
     x, h = torch.randn(D_X), torch.randn(D)
     want = torch.func.jacrev(lambda h: rec.gru_step(x, h, W, U, b))(h)
-    torch.testing.assert_close(rec.gru_jacobian(rec.gru_gates(x, h, W, U, b), h, U), want)
+    torch.testing.assert_close(rec.gru_jacobian(rec.gru_slopes(rec.gru_gates(x, h, W, U, b), h), U), want)
 
 
 def test_each_cell_learns_one_batch_by_heart():
