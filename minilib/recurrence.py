@@ -567,6 +567,25 @@ def jacobian_products(J: Float[Array, "T *batch d d"]) -> Float[Array, "T+1 *bat
     return xp.stack(P)
 
 
+def back_through_time(
+    vjp: Callable[..., NamedTuple], delta: tuple[Array, ...], slopes: Array | NamedTuple, U: Array
+) -> NamedTuple:
+    r"""Apply a cell's vector-Jacobian product from the last step to the first: $\delta_{t-1} = \delta_t J_t$.
+
+    `vjp` is :func:`rnn_vjp`, :func:`lstm_vjp`, … ; `delta` holds the rows $\partial L/\partial s_T$, one array for each
+    part of the state; `slopes` are those of all T steps, time first. Returns what `vjp` returns, stacked along a first
+    axis: entry t−1 holds $\partial L/\partial s_{t-1}$ and the gradient by the pre-activations of step t.
+    """
+    parts = slopes if isinstance(slopes, tuple) else (slopes,)
+    xp, gradients = namespace(U=U, slopes=parts[0]), []
+    for t in range(parts[0].shape[0] - 1, -1, -1):
+        now = [part[t, ...] for part in parts]
+        gradient = vjp(*delta, type(slopes)(*now) if isinstance(slopes, tuple) else now[0], U)
+        delta = gradient[:-1]
+        gradients.append(gradient)
+    return type(gradient)(*(xp.stack(part) for part in zip(*reversed(gradients), strict=True)))
+
+
 def rms_gain(P: Float[Array, "*batch m d"]) -> Float[Array, "*batch"]:
     r"""$\|P\|_F/\sqrt m$: the root mean square length of $v^\top P$ over unit rows $v$ in all directions.
 

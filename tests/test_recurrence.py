@@ -299,6 +299,28 @@ def test_products_of_jacobians_are_the_derivative_over_many_steps(kind):
     np.testing.assert_allclose(products[T], far, rtol=1e-5, atol=1e-9)
 
 
+def test_back_through_time_is_the_row_times_the_products_of_jacobians():
+    W, U, b = cell(4)
+    x, c, h = sequence(), state(3), state()
+    states = rec.lstm_scan(x, c, h, W, U, b)
+    gates = rec.lstm_gates(x, rec.preceding(states.h, h), W, U, b)
+    slopes = rec.lstm_slopes(gates, rec.preceding(states.c, c))
+    back = rec.back_through_time(rec.lstm_vjp, (state(8), state(9)), slopes, U)
+    row = np.concatenate([state(8), state(9)], axis=-1)[..., None, :]
+    want = (row @ rec.jacobian_products(rec.lstm_jacobian(slopes, U))[1:])[..., 0, :]
+    np.testing.assert_allclose(np.concatenate([back.c, back.h], axis=-1)[::-1], want, rtol=1e-10, atol=1e-13)
+    assert back.a.shape == (T, B, 4 * D)
+
+
+def test_back_through_time_adds_up_to_the_gradient_by_the_bias():
+    W, U, b = cell(1)
+    x, h, delta = sequence(batch=()), state(batch=()), state(8, ())
+    slope = rec.tanh_slope(rec.rnn_scan(x, h, W, U, b))
+    terms = rec.back_through_time(rec.rnn_vjp, (delta,), slope, U).a
+    want = finite_difference(lambda b: rec.rnn_scan(x, h, W, U, b)[-1], b)
+    np.testing.assert_allclose(terms.sum(0), delta @ want, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("kind", CELLS)
 def test_batches_do_not_mix(kind):
     c = kind()
