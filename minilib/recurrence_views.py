@@ -1,135 +1,16 @@
-"""Untrained recurrent networks on white noise, and drawings of what they remember."""
+"""Drawings of what recurrent networks remember."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from . import recurrence as rec
-from .arrays import relu
+from .recurrence_numpy import CELLS, memory, top_lyapunov_exponent
 from .views import drawing, explore
-
-# ---------------------------------------------------------------------------------------------------------------
-# what is drawn
-
-CELLS = ("tanh RNN", "relu RNN", "LSTM", "GRU")
-
-
-class Network(NamedTuple):
-    """One run of a cell: its slopes at all steps, its matrix U, and the gate that dominates its derivative."""
-
-    slopes: Any
-    U: np.ndarray
-    dominant: np.ndarray
-    vjp: Callable[..., Any]
-    jacobian: Callable[..., np.ndarray]
-
-
-def _run_rnn(x: np.ndarray, W: np.ndarray, U: np.ndarray, b: np.ndarray, phi: Callable, slope: Callable) -> Network:
-    h = rec.rnn_scan(x, np.zeros(U.shape[1]), W, U, b, phi)
-    return Network(slope(h), U, np.full_like(h, np.nan), rec.rnn_vjp, rec.rnn_jacobian)
-
-
-def _run_lstm(x: np.ndarray, W: np.ndarray, U: np.ndarray, b: np.ndarray) -> Network:
-    zero = np.zeros(U.shape[1])
-    states = rec.lstm_scan(x, zero, zero, W, U, b)
-    gates = rec.lstm_gates(x, rec.preceding(states.h, zero), W, U, b)
-    slopes = rec.lstm_slopes(gates, rec.preceding(states.c, zero))
-    return Network(slopes, U, gates.f, rec.lstm_vjp, rec.lstm_jacobian)
-
-
-def _run_gru(x: np.ndarray, W: np.ndarray, U: np.ndarray, b: np.ndarray) -> Network:
-    zero = np.zeros(U.shape[1])
-    before = rec.preceding(rec.gru_scan(x, zero, W, U, b), zero)
-    gates = rec.gru_gates(x, before, W, U, b)
-    return Network(rec.gru_slopes(gates, before), U, gates.z, rec.gru_vjp, rec.gru_jacobian)
-
-
-def untrained(
-    cell: str = "LSTM",
-    gain: float = 1.0,
-    memory_bias: float = 0.0,
-    input_bias: float = 0.0,
-    input_std: float = 1.0,
-    length: int = 100,
-    width: int = 32,
-    seed: int = 0,
-) -> Network:
-    r"""Run an untrained cell of `width` d over `length` steps of white noise $x_t \sim N(0, \sigma^2)$ in d dimensions.
-
-    σ is `input_std`; W is drawn from $N(0, 1/d)$; each block of U is `gain` times a random orthogonal matrix.
-    `memory_bias` goes to the LSTM's forget gate or the GRU's update gate, `input_bias` to the LSTM's input gate, and
-    neither to a simple RNN, whose `dominant` gate is NaN.
-    """
-    if cell not in CELLS:
-        raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
-    rng, gates = np.random.default_rng(seed), {"LSTM": 4, "GRU": 3}.get(cell, 1)
-    x = input_std * rng.normal(size=(length, width))
-    W = rng.normal(size=(gates * width, width)) / width**0.5
-    U = np.concatenate([gain * rec.orthogonal(rng.normal(size=(width, width))) for _ in range(gates)])
-    b = np.zeros(gates * width)
-    if gates == 1:
-        linear = (np.tanh, rec.tanh_slope) if cell == "tanh RNN" else (relu, rec.relu_slope)
-        return _run_rnn(x, W, U, b, *linear)
-    b[width : 2 * width] = memory_bias
-    if cell == "GRU":
-        return _run_gru(x, W, U, b)
-    b[:width] = input_bias
-    return _run_lstm(x, W, U, b)
-
-
-class Memory(NamedTuple):
-    r"""What a network passes back from its last state, against the lag k.
-
-    `gain` (T+1,): root mean square gain of $\partial s_T/\partial s_{T-k}$, estimated with a few random rows.
-    `gate` (T+1,): product of the dominant gate over the last k steps, mean over units; NaN where there is none.
-    `terms` (T,): norm of the term that step T−k adds to the gradient by the bias, for a loss of unit slope at $h_T$.
-    """
-
-    gain: np.ndarray
-    gate: np.ndarray
-    terms: np.ndarray
-
-
-@functools.lru_cache(maxsize=32)
-def memory(rows: int = 12, **network: Any) -> Memory:
-    """Follow `rows` random unit gradients back through :func:`untrained`, and one that starts in h alone."""
-    net, parts = untrained(**network), 2 if network.get("cell", "LSTM") == "LSTM" else 1
-    d = net.U.shape[1]
-    start = np.random.default_rng(0).normal(size=(1 + rows, parts, d))
-    start[0, : parts - 1] = 0
-    start /= np.sqrt((start**2).sum((1, 2), keepdims=True))
-    back = rec.back_through_time(net.vjp, tuple(start[:, p] for p in range(parts)), net.slopes, net.U)
-    squares = sum((part**2).sum(-1) for part in back[:-1])[::-1, 1:].mean(-1)
-    gates = np.cumprod(net.dominant[::-1], axis=0).mean(-1)
-    terms = np.sqrt((back.a[::-1, 0] ** 2).sum(-1))
-    return Memory(np.sqrt(np.append(1.0, squares)), np.append(1.0, gates), terms)
-
-
-def top_lyapunov_exponent(
-    gains: Sequence[float], width: int, input_std: float = 0.0, steps: int = 400, warm_up: int = 100, seed: int = 0
-) -> np.ndarray:
-    r"""Growth rate of a small perturbation of $h_t = \tanh(g\,U h_{t-1} + x_t)$, in nats a step, for each gain g.
-
-    U is Gaussian with variance 1/d, all gains share it and the noise. The first `warm_up` steps are not counted.
-    """
-    rng, g = np.random.default_rng(seed), np.asarray(gains)[:, None]
-    U, h, v = rng.normal(size=(width, width)) / width**0.5, *rng.normal(size=(2, 1, width))
-    total = np.zeros(len(g))
-    for t in range(warm_up + steps):
-        h = np.tanh(g * (h @ U.T) + input_std * rng.normal(size=(1, width)))
-        v = rec.tanh_slope(h) * (g * (v @ U.T))
-        norm = np.linalg.norm(v, axis=-1)
-        total += np.log(norm) * (t >= warm_up)
-        v /= norm[:, None]
-    return total / steps
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# drawings
 
 FLOOR, CEILING = 1e-16, 1e8
 """The window of the logarithmic axes. It never moves, so that two settings can be compared by eye."""
