@@ -82,11 +82,12 @@ class Entry:
 class Ledger:
     """The claims of one chapter, in the order in which they were checked.
 
-    `source` is whose claim an entry is unless it says otherwise.
+    `source` is whose claim an entry is unless it says otherwise. A measurement is shown with three significant digits,
+    or `digits` of them where fewer are the same on every machine; it is always checked in full.
     """
 
     def __init__(self, chapter: str, source: str) -> None:
-        self.chapter, self.source, self.entries = chapter, source, []
+        self.chapter, self.source, self.entries, self._shown = chapter, source, [], 0
 
     def holds(
         self,
@@ -97,13 +98,14 @@ class Ledger:
         measured: float | Sequence[float],
         tolerance: float | None = None,
         rel: float | None = None,
+        digits: int = 3,
         source: str = "",
     ) -> None:
         """Enter a claim that holds: each measurement within `tolerance` (absolute, or `rel`ative) of the prediction."""
         values, allowed = _values(measured), _allowed(predicted, tolerance, rel)
         if not all(_agrees(value, predicted, allowed) for value in values):
             raise BrokenClaim(_broken(id, claim, HOLDS, predicted, values, allowed))
-        self._enter(id, claim, source, predicted, values, allowed, HOLDS)
+        self._enter(id, claim, source, predicted, values, allowed, digits, HOLDS)
 
     def corrected(
         self,
@@ -116,6 +118,7 @@ class Ledger:
         formula: str,
         tolerance: float | None = None,
         rel: float | None = None,
+        digits: int = 3,
         source: str = "",
     ) -> None:
         """Enter a claim whose value is off, and the better value with its formula (LaTeX): checks both."""
@@ -124,7 +127,9 @@ class Ledger:
         if any(off) or not all(good):
             words = _broken(id, claim, CORRECTED, predicted, values, allowed)
             raise BrokenClaim(f"{words}\n  the better value {_digits(better)} agrees with {sum(good)} of {len(good)}")
-        self._enter(id, claim, source, predicted, values, allowed, CORRECTED, f"{_digits(better)} = ${formula}$")
+        self._enter(
+            id, claim, source, predicted, values, allowed, digits, CORRECTED, f"{_digits(better)} = ${formula}$"
+        )
 
     def refuted(
         self,
@@ -135,13 +140,14 @@ class Ledger:
         measured: float | Sequence[float],
         tolerance: float | None = None,
         rel: float | None = None,
+        digits: int = 3,
         source: str = "",
     ) -> None:
         """Enter a claim that does not hold here: no measurement within the tolerance of the prediction."""
         values, allowed = _values(measured), _allowed(predicted, tolerance, rel)
         if any(_agrees(value, predicted, allowed) for value in values):
             raise BrokenClaim(_broken(id, claim, REFUTED, predicted, values, allowed))
-        self._enter(id, claim, source, predicted, values, allowed, REFUTED)
+        self._enter(id, claim, source, predicted, values, allowed, digits, REFUTED)
 
     def _enter(
         self,
@@ -151,6 +157,7 @@ class Ledger:
         predicted: float | Range,
         values: list[float],
         allowed: float,
+        digits: int,
         verdict: str,
         better: str = "",
     ) -> None:
@@ -158,17 +165,31 @@ class Ledger:
             raise ValueError(f"claim {id!r} is in the ledger already; give each claim an id of its own")
         said = str(predicted) if isinstance(predicted, Range) else _digits(predicted)
         margin = f"± {_digits(allowed)}" if allowed else ""
-        seen = _interval(values)
+        seen = _interval(values, digits)
         entry = Entry(id, claim, source or self.source, said, seen, margin, len(values), verdict, better)
         self.entries.append(entry)
 
+    def new(self) -> Rows:
+        """The entries made since the last call, to be shown where they were measured."""
+        start, self._shown = self._shown, len(self.entries)
+        return Rows(self.entries[start:])
+
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         record = {"chapter": self.chapter, "entries": [asdict(entry) for entry in self.entries]}
-        head = "".join(f"<th style='text-align:left'>{name}</th>" for name in _COLUMNS)
-        rows = "".join(map(_html_row, self.entries))
-        return {MIME: record, "text/html": f"<table><tr>{head}</tr>{rows}</table>", "text/plain": str(self)}
+        rows = Rows(self.entries)
+        return {MIME: record, "text/html": rows._repr_html_(), "text/plain": repr(rows)}
 
     def __str__(self) -> str:
+        return repr(Rows(self.entries))
+
+
+class Rows:
+    """Some entries of a ledger, as text or as a table."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = list(entries)
+
+    def __repr__(self) -> str:
         rows = [
             f"{_LOOKS[e.verdict][0]} {e.id}: {e.claim}; predicted {e.predicted} {e.tolerance}".rstrip()
             + f", measured {e.measured}: {e.verdict}"
@@ -176,6 +197,10 @@ class Ledger:
             for e in self.entries
         ]
         return "\n".join(rows)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th style='text-align:left'>{name}</th>" for name in _COLUMNS)
+        return f"<table><tr>{head}</tr>{''.join(map(_html_row, self.entries))}</table>"
 
 
 _COLUMNS = ("claim", "source", "predicted", "measured", "verdict")
@@ -214,8 +239,8 @@ def _agrees(value: float, predicted: float | Range, allowed: float) -> bool:
     return abs(value - predicted) <= allowed
 
 
-def _digits(value: float) -> str:
-    return f"{value:.3g}"
+def _digits(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}g}"
 
 
 # Student's t, two-sided 95 %, by degrees of freedom; beyond the table the normal value is within 2 %.
@@ -231,10 +256,10 @@ def half_width(values: Sequence[float]) -> float:
     return (_T95[n - 2] if n - 2 < len(_T95) else 1.96) * statistics.stdev(values) / math.sqrt(n)
 
 
-def _interval(values: list[float]) -> str:
+def _interval(values: list[float], digits: int) -> str:
     if len(values) == 1:
-        return _digits(values[0])
-    return f"{_digits(statistics.fmean(values))} ± {half_width(values):.1g} (n = {len(values)})"
+        return _digits(values[0], digits)
+    return f"{_digits(statistics.fmean(values), digits)} ± {half_width(values):.1g} (n = {len(values)})"
 
 
 def _broken(id: str, claim: str, verdict: str, predicted: float | Range, values: list[float], allowed: float) -> str:
@@ -253,18 +278,22 @@ def _broken(id: str, claim: str, verdict: str, predicted: float | Range, values:
 
 
 def ledgers(notebooks: Path) -> list[dict[str, Any]]:
-    """Read the ledgers that the committed notebooks display; raise ValueError where a chapter shows none."""
+    """Read the ledgers that the committed chapters display; raise ValueError where one shows none.
+
+    Chapters are numbered from 01; the notebook before them may show a ledger as an example.
+    """
     found = []
     for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
+        if path.name.startswith("00_"):
+            continue
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         outputs = (output for cell in cells for output in cell.get("outputs", []))
         shown = [output["data"][MIME] for output in outputs if MIME in output.get("data", {})]
-        if shown:
-            found.append(shown[-1])
-        elif not path.name.startswith("00_"):
+        if not shown:
             raise ValueError(
                 f"{path.name} shows no ledger; end it with a cell that displays it, and run make notebooks"
             )
+        found.append(shown[-1])
     return found
 
 

@@ -83,6 +83,14 @@ def test_relative_tolerance_is_relative_to_the_prediction():
         ledger().holds("a", "a claim", predicted=-200.0, measured=-210.0, rel=0.049)
 
 
+def test_fewer_digits_are_shown_but_all_are_checked():
+    book = ledger()
+    book.holds("a", "a claim", predicted=0.1496, measured=0.1499, tolerance=0.0004, digits=1)
+    assert book.entries[0].measured == "0.1"
+    with pytest.raises(BrokenClaim):
+        book.holds("b", "a claim", predicted=0.1496, measured=0.1501, tolerance=0.0004, digits=1)
+
+
 def test_misuse_is_explained():
     book = ledger()
     book.holds("a", "a claim", predicted=1.0, measured=1.0, tolerance=0.1)
@@ -114,6 +122,15 @@ def test_a_verdict_is_said_in_words_sign_and_colour():
     )
 
 
+def test_each_entry_is_new_once():
+    book = filled()
+    assert repr(book.new()) == str(book)
+    assert book.new().entries == []
+    book.holds("fourth", "a claim", predicted=1.0, measured=1.0, tolerance=0.1)
+    assert [entry.id for entry in book.new().entries] == ["fourth"]
+    assert "<td style='text-align:left'>an essay</td>" in claims.Rows(book.entries)._repr_html_()
+
+
 @pytest.fixture
 def project(tmp_path):
     (tmp_path / "notebooks").mkdir()
@@ -123,7 +140,7 @@ def project(tmp_path):
         cells = [{"cell_type": "code", "outputs": [{"output_type": "execute_result", "data": data}]}]
         (tmp_path / "notebooks" / name).write_text(json.dumps({"cells": cells}), encoding="utf-8")
 
-    notebook("00_start_here.ipynb", {"text/plain": "hello"})
+    notebook("00_start_here.ipynb", ledger()._repr_mimebundle_())
     notebook("09_example.ipynb", filled()._repr_mimebundle_())
     return tmp_path
 
