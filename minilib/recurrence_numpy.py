@@ -97,8 +97,8 @@ def untrained(
     r"""Run an untrained cell of `width` d over `length` steps of white noise $x_t \sim N(0, \sigma^2)$ in d dimensions.
 
     σ is `input_std`; W is drawn from $N(0, 1/d)$; each block of U is `gain` times a random orthogonal matrix.
-    `memory_bias` goes to the LSTM's forget gate or the GRU's update gate, `input_bias` to the LSTM's input gate, and
-    neither to a simple RNN, whose `dominant` gate is NaN.
+    `memory_bias` goes to the LSTM's forget gate or the GRU's update gate, `input_bias` to the LSTM's input gate or the
+    GRU's reset gate, and neither to a simple RNN, whose `dominant` gate is NaN.
     """
     if cell not in CELLS:
         raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
@@ -109,11 +109,8 @@ def untrained(
     b = np.zeros(gates * width)
     if gates == 1:
         return rnn_network(x, W, U, b, *((relu, rec.relu_slope) if cell == "relu RNN" else ()))
-    b[width : 2 * width] = memory_bias
-    if cell == "GRU":
-        return gru_network(x, W, U, b)
-    b[:width] = input_bias
-    return lstm_network(x, W, U, b)
+    b[:width], b[width : 2 * width] = input_bias, memory_bias
+    return (gru_network if cell == "GRU" else lstm_network)(x, W, U, b)
 
 
 class Memory(NamedTuple):
@@ -161,3 +158,17 @@ def top_lyapunov_exponent(
         total += np.log(norm) * (t >= warm_up)
         v /= norm[:, None]
     return total / steps
+
+
+def unit_terms(u: float, length: int = 60, input_std: float = 1.0, seed: int = 0) -> np.ndarray:
+    r"""Terms of $dh_T/du$ for one unit $h_t = \tanh(x_t + u h_{t-1})$, by lag k = 0 … T−1, with T = `length`.
+
+    Term k is $\bigl(\prod_{j>T-k}\partial h_j/\partial h_{j-1}\bigr)\,\partial h_{T-k}/\partial u$; $h_0 = 1/2$ and the
+    $x_t$ are normal with standard deviation `input_std`. Source: Scientific Spaces 7888.
+    """
+    x = input_std * np.random.default_rng(seed).normal(size=(length, 1))
+    one, U, h0 = np.ones((1, 1)), np.full((1, 1), float(u)), np.full(1, 0.5)
+    h = rec.rnn_scan(x, h0, one, U, np.zeros(1))
+    slope = rec.tanh_slope(h)
+    direct = (slope * rec.preceding(h, h0))[::-1, 0]
+    return rec.jacobian_products(rec.rnn_jacobian(slope, U))[:-1, 0, 0] * direct
