@@ -119,7 +119,7 @@ class RNNGradient(NamedTuple):
     a: Array
 
 
-def rnn_vjp(delta: Float[Array, "*batch d"], slope: Float[Array, "*batch d"], U: Float[Array, "d d"]) -> RNNGradient:
+def rnn_vjp(delta: Float[Array, "*#batch d"], slope: Float[Array, "*#batch d"], U: Float[Array, "d d"]) -> RNNGradient:
     r"""$\delta_a = \delta \circ \phi'(a_t)$ and $\delta_{t-1} = \delta_a U$: one step of back-propagation.
 
     $\delta = \partial L/\partial h_t$. The step adds $\delta_a$ to $\partial L/\partial b$, $\delta_a^\top x_t^\top$ to
@@ -157,9 +157,9 @@ def _lstm_gates(a: Array) -> LSTMGates:
 def lstm_gates(
     x: Float[Array, "*batch d_x"],
     h: Float[Array, "*batch d"],
-    W: Float[Array, "4d d_x"],
-    U: Float[Array, "4d d"],
-    b: Float[Array, "4d"],
+    W: Float[Array, "4*d d_x"],
+    U: Float[Array, "4*d d"],
+    b: Float[Array, "4*d"],
 ) -> LSTMGates:
     r"""$(i, f, o) = \sigma(W_\cdot x_t + U_\cdot h_{t-1} + b_\cdot)$ and $\hat c = \tanh(W_c x_t + U_c h_{t-1} + b_c)$.
 
@@ -179,9 +179,9 @@ def lstm_step(
     x: Float[Array, "*batch d_x"],
     c: Float[Array, "*batch d"],
     h: Float[Array, "*batch d"],
-    W: Float[Array, "4d d_x"],
-    U: Float[Array, "4d d"],
-    b: Float[Array, "4d"],
+    W: Float[Array, "4*d d_x"],
+    U: Float[Array, "4*d d"],
+    b: Float[Array, "4*d"],
 ) -> LSTMState:
     r"""$c_t = f \circ c_{t-1} + i \circ \hat c$ and $h_t = o \circ \tanh c_t$, with the gates of :func:`lstm_gates`."""
     expect_shape("c", c, h.shape, "it belongs to the output h")
@@ -192,9 +192,9 @@ def lstm_scan(
     x: Float[Array, "T *batch d_x"],
     c: Float[Array, "*batch d"],
     h: Float[Array, "*batch d"],
-    W: Float[Array, "4d d_x"],
-    U: Float[Array, "4d d"],
-    b: Float[Array, "4d"],
+    W: Float[Array, "4*d d_x"],
+    U: Float[Array, "4*d d"],
+    b: Float[Array, "4*d"],
 ) -> LSTMState:
     """All states $(c_1, h_1) … (c_T, h_T)$ of :func:`lstm_step`, stacked along a first axis of length T."""
     xp = namespace(x=x, c=c, h=h, W=W, U=U, b=b)
@@ -237,7 +237,7 @@ def lstm_slopes(gates: LSTMGates, c: Float[Array, "*batch d"]) -> LSTMSlopes:
     return LSTMSlopes(*into_c, o * (1 - o) * tanh_c, f, o * tanh_slope(tanh_c))
 
 
-def lstm_jacobian(slopes: LSTMSlopes, U: Float[Array, "4d d"]) -> Float[Array, "*batch 2d 2d"]:
+def lstm_jacobian(slopes: LSTMSlopes, U: Float[Array, "rows d"]) -> Float[Array, "*batch 2*d 2*d"]:
     r"""$\partial(c_t, h_t)/\partial(c_{t-1}, h_{t-1})$: the whole state against the whole state.
 
     With $M = \mathrm{diag}(s_i)U_i + \mathrm{diag}(s_f)U_f + \mathrm{diag}(s_c)U_c$ and $T = $ out the blocks are
@@ -263,7 +263,7 @@ class LSTMGradient(NamedTuple):
 
 
 def lstm_vjp(
-    delta_c: Float[Array, "*batch d"], delta_h: Float[Array, "*batch d"], slopes: LSTMSlopes, U: Float[Array, "4d d"]
+    delta_c: Float[Array, "*batch d"], delta_h: Float[Array, "*batch d"], slopes: LSTMSlopes, U: Float[Array, "4*d d"]
 ) -> LSTMGradient:
     r"""$\delta_c' = \delta_c + \delta_h T$; $\;\delta_a = (\delta_c's_i, \delta_c's_f, \delta_c's_c, \delta_h s_o)$;
     $\;\delta_{c,t-1} = \delta_c' f$; $\;\delta_{h,t-1} = \delta_a U$.
@@ -285,7 +285,7 @@ class LSTMTerms(NamedTuple):
     through_c_hat: Array
 
 
-def lstm_terms(slopes: LSTMSlopes, path: Float[Array, "*batch d"], U: Float[Array, "4d d"]) -> LSTMTerms:
+def lstm_terms(slopes: LSTMSlopes, path: Float[Array, "*batch d"], U: Float[Array, "4*d d"]) -> LSTMTerms:
     r"""$\partial c_t/\partial c_{t-1} = \mathrm{diag}(f) + \bigl(\mathrm{diag}(s_f)U_f + \mathrm{diag}(s_i)U_i +
     \mathrm{diag}(s_c)U_c\bigr)\,\mathrm{diag}(p)$, term by term.
 
@@ -322,9 +322,9 @@ def _gru_gates(drive: Array, h: Array, U_rz: Array, U_h: Array) -> GRUGates:
 def gru_gates(
     x: Float[Array, "*batch d_x"],
     h: Float[Array, "*batch d"],
-    W: Float[Array, "3d d_x"],
-    U: Float[Array, "3d d"],
-    b: Float[Array, "3d"],
+    W: Float[Array, "3*d d_x"],
+    U: Float[Array, "3*d d"],
+    b: Float[Array, "3*d"],
 ) -> GRUGates:
     r"""$(r, z) = \sigma(W_\cdot x_t + U_\cdot h_{t-1} + b_\cdot)$ and
     $\hat h = \tanh(W_h x_t + U_h (r \circ h_{t-1}) + b_h)$. `h` is the state *before* the step.
@@ -338,9 +338,9 @@ def gru_gates(
 def gru_step(
     x: Float[Array, "*batch d_x"],
     h: Float[Array, "*batch d"],
-    W: Float[Array, "3d d_x"],
-    U: Float[Array, "3d d"],
-    b: Float[Array, "3d"],
+    W: Float[Array, "3*d d_x"],
+    U: Float[Array, "3*d d"],
+    b: Float[Array, "3*d"],
 ) -> Float[Array, "*batch d"]:
     r"""$h_t = z \circ h_{t-1} + (1-z) \circ \hat h$, reset before the matrix, as in Cho et al. 2014.
 
@@ -350,16 +350,16 @@ def gru_step(
     return _gru_update(gru_gates(x, h, W, U, b), h)
 
 
-def _gru_update(gates: GRUGates, h: Array) -> Array:
+def _gru_update(gates: GRUGates | ResetAfterGates, h: Array) -> Array:
     return gates.z * h + (1 - gates.z) * gates.h_hat
 
 
 def gru_scan(
     x: Float[Array, "T *batch d_x"],
     h: Float[Array, "*batch d"],
-    W: Float[Array, "3d d_x"],
-    U: Float[Array, "3d d"],
-    b: Float[Array, "3d"],
+    W: Float[Array, "3*d d_x"],
+    U: Float[Array, "3*d d"],
+    b: Float[Array, "3*d"],
 ) -> Float[Array, "T *batch d"]:
     """All states $h_1 … h_T$ of :func:`gru_step`."""
     xp = namespace(x=x, h=h, W=W, U=U, b=b)
@@ -394,7 +394,7 @@ def gru_slopes(gates: GRUGates, h: Float[Array, "*batch d"]) -> GRUSlopes:
     return GRUSlopes(z, (h - h_hat) * z * (1 - z), (1 - z) * tanh_slope(h_hat), h * r * (1 - r), r)
 
 
-def gru_jacobian(slopes: GRUSlopes, U: Float[Array, "3d d"]) -> Float[Array, "*batch d d"]:
+def gru_jacobian(slopes: GRUSlopes, U: Float[Array, "rows d"]) -> Float[Array, "*batch d d"]:
     r"""$\partial h_t/\partial h_{t-1} = \mathrm{diag}(z) + \mathrm{diag}(s_z)U_z +
     \mathrm{diag}(s_h)\,U_h\bigl[\mathrm{diag}(r) + \mathrm{diag}(s_r)U_r\bigr]$ of :func:`gru_step`."""
     U_r, U_z, U_h = _gru_blocks(slopes, U)
@@ -416,7 +416,7 @@ class GRUGradient(NamedTuple):
     a: Array
 
 
-def gru_vjp(delta: Float[Array, "*batch d"], slopes: GRUSlopes, U: Float[Array, "3d d"]) -> GRUGradient:
+def gru_vjp(delta: Float[Array, "*batch d"], slopes: GRUSlopes, U: Float[Array, "3*d d"]) -> GRUGradient:
     r"""$\delta_{\hat a} = \delta s_h$; $\;\delta_{a_z} = \delta s_z$; $\;\delta_{a_r} = (\delta_{\hat a}U_h)s_r$;
     $\;\delta_{t-1} = \delta z + \delta_{a_z}U_z + \delta_{a_r}U_r + (\delta_{\hat a}U_h)r$.
 
@@ -449,9 +449,9 @@ def _gru_reset_after_gates(drive: Array, h: Array, U_T: Array, b_u: Array) -> Re
 def gru_reset_after_gates(
     x: Float[Array, "*batch d_x"],
     h: Float[Array, "*batch d"],
-    W: Float[Array, "3d d_x"],
-    U: Float[Array, "3d d"],
-    b: Float[Array, "3d"],
+    W: Float[Array, "3*d d_x"],
+    U: Float[Array, "3*d d"],
+    b: Float[Array, "3*d"],
     b_u: Float[Array, "d"],
 ) -> ResetAfterGates:
     r"""As :func:`gru_gates`, but $\hat h = \tanh(W_h x_t + r \circ u + b_h)$ with $u = U_h h_{t-1} + b_u$.
@@ -468,9 +468,9 @@ def gru_reset_after_gates(
 def gru_reset_after_step(
     x: Float[Array, "*batch d_x"],
     h: Float[Array, "*batch d"],
-    W: Float[Array, "3d d_x"],
-    U: Float[Array, "3d d"],
-    b: Float[Array, "3d"],
+    W: Float[Array, "3*d d_x"],
+    U: Float[Array, "3*d d"],
+    b: Float[Array, "3*d"],
     b_u: Float[Array, "d"],
 ) -> Float[Array, "*batch d"]:
     r"""$h_t = z \circ h_{t-1} + (1-z) \circ \hat h$ with the gates of :func:`gru_reset_after_gates`."""
@@ -480,9 +480,9 @@ def gru_reset_after_step(
 def gru_reset_after_scan(
     x: Float[Array, "T *batch d_x"],
     h: Float[Array, "*batch d"],
-    W: Float[Array, "3d d_x"],
-    U: Float[Array, "3d d"],
-    b: Float[Array, "3d"],
+    W: Float[Array, "3*d d_x"],
+    U: Float[Array, "3*d d"],
+    b: Float[Array, "3*d"],
     b_u: Float[Array, "d"],
 ) -> Float[Array, "T *batch d"]:
     """All states $h_1 … h_T$ of :func:`gru_reset_after_step`."""
@@ -502,7 +502,7 @@ def gru_reset_after_slopes(gates: ResetAfterGates, h: Float[Array, "*batch d"]) 
     return gru_slopes(GRUGates(r, z, h_hat), h)._replace(r=u * r * (1 - r))
 
 
-def gru_reset_after_jacobian(slopes: GRUSlopes, U: Float[Array, "3d d"]) -> Float[Array, "*batch d d"]:
+def gru_reset_after_jacobian(slopes: GRUSlopes, U: Float[Array, "rows d"]) -> Float[Array, "*batch d d"]:
     r"""$\partial h_t/\partial h_{t-1} = \mathrm{diag}(z) + \mathrm{diag}(s_z)U_z +
     \mathrm{diag}(s_h)\bigl[\mathrm{diag}(r)U_h + \mathrm{diag}(s_r)U_r\bigr]$ of :func:`gru_reset_after_step`."""
     U_r, U_z, U_h = _gru_blocks(slopes, U)
@@ -510,7 +510,7 @@ def gru_reset_after_jacobian(slopes: GRUSlopes, U: Float[Array, "3d d"]) -> Floa
     return _diagonal(slopes.keep) + slopes.z[..., None] * U_z + slopes.h_hat[..., None] * inside
 
 
-def gru_reset_after_vjp(delta: Float[Array, "*batch d"], slopes: GRUSlopes, U: Float[Array, "3d d"]) -> GRUGradient:
+def gru_reset_after_vjp(delta: Float[Array, "*batch d"], slopes: GRUSlopes, U: Float[Array, "3*d d"]) -> GRUGradient:
     r"""$\delta_{\hat a} = \delta s_h$; $\;\delta_{a_z} = \delta s_z$; $\;\delta_{a_r} = \delta_{\hat a}s_r$;
     $\;\delta_{t-1} = \delta z + \delta_{a_z}U_z + \delta_{a_r}U_r + (\delta_{\hat a}r)U_h$.
 

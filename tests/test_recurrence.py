@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -331,14 +330,6 @@ def test_batches_do_not_mix(kind):
 
 # ---------------------------------------------------------------------------------------------------------------
 # dialects
-
-
-@pytest.fixture
-def unchecked():
-    """Switch the shape annotations off, so that the formula's own checks answer."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def formulas(xp, convert):

@@ -1,0 +1,48 @@
+"""What all tests share: shapes checked at run time, the surroundings that the Makefile sets, and reasons for skips."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import chromium
+import jaxtyping
+import pytest
+
+# The same as in the Makefile, for a bare `pytest` and the kernels that it starts.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+os.environ.update(ENVIRONMENT)
+
+# Before anything of the library is imported: from here on, each call checks the shapes in its signature.
+jaxtyping.install_import_hook("minilib", "shapes.check")
+
+
+def _data_is_missing() -> bool:
+    from minilib import corpora
+
+    return any(corpora.check(package) for package in corpora.REGISTER)
+
+
+NEEDS = {
+    "torch": (lambda: find_spec("torch") is None, "torch is not installed; `make setup` installs it"),
+    "data": (_data_is_missing, "the archives of texts and weights are not there; `make data` fetches them"),
+    "browser": (lambda: chromium.find() is None, chromium.MISSING),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what cannot run here, and say why."""
+    for marker, (missing, reason) in NEEDS.items():
+        wanting = [item for item in items if item.get_closest_marker(marker)]
+        if wanting and missing():
+            for item in wanting:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Switch the check of shapes off: the formula's own checks answer, and the compiler sees only the formula."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
