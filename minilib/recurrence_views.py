@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import recurrence as rec
-from .recurrence_numpy import CELLS, memory, top_lyapunov_exponent
+from .recurrence_numpy import CELLS, memory, unit_terms
 from .views import drawing, explore
 
 FLOOR, CEILING = 1e-16, 1e8
@@ -70,22 +69,68 @@ def explore_memory() -> Any:
     return explore(
         draw_memory,
         alt="Left: size of each lag's term in the gradient. Right: gain of the Jacobian product and of the gate alone.",
+        labels={
+            "memory_bias": "forget/update bias",
+            "input_bias": "input/reset bias",
+            "input_std": "input scale",
+            "length": "steps T",
+            "width": "width d",
+            "clip": "clip gradient at",
+        },
         presets={
             "tanh RNN": {"cell": "tanh RNN"},
-            "tanh RNN in chaos": {"cell": "tanh RNN", "gain": 2.0, "input_std": 0.0},
+            # Not 0: without any input the state stays at 0, where tanh is linear.
+            "tanh RNN in chaos": {"cell": "tanh RNN", "gain": 2.0, "input_std": 0.1},
             "LSTM, forget bias 0": {"cell": "LSTM", "memory_bias": 0.0},
             "LSTM, forget bias 4": {"cell": "LSTM", "memory_bias": 4.0},
             "GRU, update bias 4": {"cell": "GRU", "memory_bias": 4.0},
-            "one unit, no input": {"cell": "tanh RNN", "gain": 2.0, "input_std": 0.0, "width": 1},
+            "one unit, same gain": {"cell": "tanh RNN", "gain": 2.0, "input_std": 0.1, "width": 1},
         },
         cell=list(CELLS),
         gain=(0.0, 3.0, 0.05),
         memory_bias=(-2.0, 6.0, 0.25),
-        input_bias=(-6.0, 2.0, 0.25),
+        input_bias=(-6.0, 4.0, 0.25),
         input_std=(0.0, 3.0, 0.1),
         length=(10, 200, 5),
         width=(1, 64),
         clip=(1e-3, 100.0, "log"),
+    )
+
+
+@drawing(panels=(1, 2), size=(10, 4))
+def draw_unit(axes: Any, u: float = 0.8, input_std: float = 1.0, length: int = 60, seed: int = 0) -> dict[str, float]:
+    """The gradient of a single tanh unit: the term of each lag, and what they add up to."""
+    terms, (left, right) = unit_terms(u, length, input_std, seed), axes
+    total, near = np.append(0.0, np.cumsum(terms)), min(10, length)
+    _log_lags(left, 100, "size of the lag's term")
+    left.stairs(_shown(np.abs(terms)), np.arange(length + 1), baseline=FLOOR, fill=True)
+    right.plot(np.clip(total, -2, 2), color="C1", marker=".", markersize=4)
+    right.axhline(0, color="0.6", linewidth=0.8)
+    right.set(xlim=(0, 100), ylim=(-2, 2), xlabel="lags summed, from the last step back", ylabel="sum of their terms")
+    return {
+        "whole gradient": total[-1],
+        "part of the last 10 steps": total[near],
+        "part of all steps before": total[-1] - total[near],
+        "size of the term of lag 0": abs(terms[0]),
+        f"size of the term of lag {length - 1}": abs(terms[-1]),
+    }
+
+
+def explore_unit() -> Any:
+    """The first widget of the course: one unit, four knobs."""
+    return explore(
+        draw_unit,
+        alt="Left: size of each lag's term in the gradient of one tanh unit. Right: their running sum.",
+        labels={"u": "weight u", "input_std": "input scale", "length": "steps T", "seed": "other inputs"},
+        presets={
+            "hardly any input": {"u": 1.0, "input_std": 0.05, "length": 100},
+            "large weight": {"u": 3.0},
+            "large weight, no input": {"u": 3.0, "input_std": 0.0},
+        },
+        u=(-3.0, 3.0, 0.05),
+        input_std=(0.0, 3.0, 0.05),
+        length=(10, 100, 5),
+        seed=(0, 9),
     )
 
 
@@ -97,16 +142,16 @@ def draw_tanh_step(axes: Any, h: float = 0.5, largest: float = 8.0) -> dict[str,
     for state, style in ((0.1, ":"), (h, "-"), (0.9, "--")):
         left.plot(u, rec.tanh_slope(np.tanh(u * state)) * u, linestyle=style, label=f"$h_{{t-1}}$ = {state:g}")
     left.plot(u, u, color="0.6", linewidth=0.8, label="linear or active relu")
-    left.axhline(BOUND / h, color="C1", linewidth=0.8)
+    left.axhline(BOUND / h, color="C1", linewidth=0.8, linestyle="-.", label=f"0.4477/{h:g}")
     left.set(xlim=(0, largest), ylim=(0, 5), xlabel="weight u", ylabel=r"$\partial h_t/\partial h_{t-1}$")
     left.legend(loc="center right")
     settled = np.full_like(u, 0.5)
     for _ in range(2000):
         settled = np.tanh(u * settled)
-    right.plot(u, u * rec.tanh_slope(settled), label="multiplier at rest")
-    right.plot(u, settled, linestyle="--", label="state at rest $h^*$")
+    right.plot(u, u * rec.tanh_slope(settled), label=r"multiplier $u\,(1-h^{*2})$")
+    right.plot(u, settled, linestyle="--", label="state $h^*$")
     right.axhline(1, color="0.6", linewidth=0.8)
-    right.set(xlim=(0, largest), ylim=(0, 1.2), xlabel="weight u", ylabel=r"$u\,(1-h^{*2})$")
+    right.set(xlim=(0, largest), ylim=(0, 1.2), xlabel="weight u", ylabel="value at rest")
     right.legend(loc="center right")
     at_two = np.interp(2.0, u, u * rec.tanh_slope(settled))
     return {"bound 0.4477/h": BOUND / h, "weight at the bound": 0.771703 / h, "multiplier at u = 2": at_two}
@@ -130,24 +175,25 @@ def draw_transient(axes: Any, radius: float = 0.9, shear: float = 5.0, steps: in
 
 
 @drawing(size=(7, 4))
-def draw_lyapunov(axes: Any, input_std: float = 0.0, widths: Sequence[int] = (1, 16, 128)) -> dict[str, float]:
-    """Top Lyapunov exponent of a tanh RNN against the gain of its matrix, for several widths."""
-    gains = np.linspace(0.25, 3, 23)
-    axes.plot(gains, np.log(gains), color="0.6", linewidth=0.8, label="linear network, log g")
+def draw_lyapunov(axes: Any, gains: Sequence[float], rates: Mapping[int, np.ndarray]) -> dict[str, float]:
+    """Top Lyapunov exponent of a tanh RNN without input against the gain of its matrix.
+
+    `rates` maps a width to its exponents, one row for each seed, one column for each of the `gains`.
+    """
+    axes.plot(gains, np.log(gains), color="0.6", linewidth=0.8, label="without tanh: log g")
+    y = np.linspace(1e-3, 3, 301)  # one unit at rest, from the chapter's derivation: g = y / tanh y
+    below = np.linspace(min(gains), 1, 50)
+    lone = np.append(below, 2 * y / np.sinh(2 * y))
+    axes.plot(np.append(below, y / np.tanh(y)), np.log(lone), linestyle=":", label="tanh, one unit (formula)")
     numbers = {}
-    for width, style in zip(widths, (":", "--", "-"), strict=True):
-        rates = _exponents(tuple(gains), width, input_std)
-        axes.plot(gains, rates, linestyle=style, label=f"tanh, d = {width}")
-        numbers[f"exponent at g = 2, d = {width}"] = np.interp(2.0, gains, rates)
+    for (width, seeds), style in zip(rates.items(), ("--", "-"), strict=False):
+        (line,) = axes.plot(gains, np.mean(seeds, axis=0), linestyle=style, label=f"tanh, d = {width}")
+        axes.fill_between(gains, np.min(seeds, axis=0), np.max(seeds, axis=0), color=line.get_color(), alpha=0.15)
+        numbers[f"mean exponent at g = 2, d = {width}"] = float(np.interp(2.0, gains, np.mean(seeds, axis=0)))
     axes.axhline(0, color="0.6", linewidth=0.8)
-    axes.set(xlim=(0.25, 3), ylim=(-2, 1.2), xlabel="gain g", ylabel="growth (nats a step)")
+    axes.set(xlim=(min(gains), max(gains)), ylim=(-2, 1.2), xlabel="gain g", ylabel="growth (nats a step)")
     axes.legend(loc="lower right")
     return numbers
-
-
-@functools.lru_cache(maxsize=32)
-def _exponents(gains: tuple[float, ...], width: int, input_std: float, seeds: int = 3) -> np.ndarray:
-    return np.mean([top_lyapunov_exponent(gains, width, input_std, seed=s) for s in range(seeds)], axis=0)
 
 
 @drawing(size=(8, 4.5))
@@ -177,6 +223,28 @@ BIASED = (
 )
 
 
+@drawing(size=(8, 4.5))
+def draw_input_scale(axes: Any, length: int = 50, width: int = 64, seeds: int = 3) -> dict[str, float]:
+    """Gain per step of the cells of :func:`draw_biases` against the standard deviation of their input."""
+    stds, numbers = np.linspace(0, 3, 13), {}
+    for cell, bias, color in BIASED:
+        runs = [
+            [
+                memory(cell=cell, memory_bias=bias, input_std=s, length=length, width=width, seed=k).gain[-1]
+                for s in stds
+            ]
+            for k in range(seeds)
+        ]
+        rates = np.exp(np.mean(np.log(runs), axis=0) / length)
+        name = cell if cell == "tanh RNN" else f"{cell}, bias {bias:g}"
+        axes.plot(stds, rates, color=color, linestyle="-" if cell == "LSTM" else "-.", marker=".", label=name)
+        numbers |= {f"{name}: no input": rates[0], f"{name}: unit input": rates[4]}
+    axes.set(xlim=(0, 3), ylim=(0.3, 1.3), xlabel="standard deviation of the input", ylabel="gain per step")
+    axes.axhline(1, color="0.6", linewidth=0.8)
+    axes.legend(loc="lower left", ncols=2)
+    return numbers
+
+
 @drawing(size=(5, 4.5))
 def draw_clipping(axes: Any, threshold: float = 1.0, angle: float = 7.6, length: float = 3.0) -> dict[str, float]:
     """One gradient of two weights, clipped by norm and clipped by value."""
@@ -186,7 +254,8 @@ def draw_clipping(axes: Any, threshold: float = 1.0, angle: float = 7.6, length:
     for (name, v), color, style in zip(clipped.items(), ("0.6", "C0", "C1"), ("-", "-", "--"), strict=True):
         axes.plot([0, v[0]], [0, v[1]], color=color, linestyle=style, marker="o", markevery=[1], label=name)
         numbers[f"{name}: length"] = float(np.linalg.norm(v))
-        numbers[f"{name}: turned (degrees)"] = float(np.degrees(np.arctan2(v[1], v[0])) - angle)
+        # Rounded, since what is left of an exact zero differs between machines.
+        numbers[f"{name}: turned (degrees)"] = round(float(np.degrees(np.arctan2(v[1], v[0])) - angle), 6) + 0.0
     circle = np.linspace(0, np.pi / 2, 91)
     axes.plot(threshold * np.cos(circle), threshold * np.sin(circle), color="C0", linewidth=0.8)
     axes.plot([threshold, threshold, 0], [0, threshold, threshold], color="C1", linewidth=0.8)
@@ -216,4 +285,45 @@ def draw_trained(
         numbers[f"{name}: above 0.9"] = float((values > 0.9).mean())
     right.set(xlim=(0, 1), xlabel="forget gate", ylabel="share of units and steps")
     right.legend(loc="upper center")
+    return numbers
+
+
+RECALLING = {
+    "rnn": ("0.3", "o"),
+    "rnn gain 2": ("0.6", "s"),
+    "lstm bias 0": ("C0", "v"),
+    "lstm bias 1": ("C1", "^"),
+    "lstm bias 4": ("C2", "D"),
+    "lstm chrono": ("C6", "P"),
+    "gru bias 0": ("C3", "<"),
+    "gru bias 4": ("C4", ">"),
+}
+
+
+@drawing(panels=(1, 2), size=(11, 4.2))
+def draw_recall(axes: Any, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Accuracy of trained cells against the lag, and against the gain of the first input at initialisation.
+
+    `records` are those of the experiment ``recurrence_memory``; on the left the mean over seeds with its range, the
+    cells set a little apart; on the right a point for each run.
+    """
+    left, right = axes
+    lags, numbers = sorted({r["config"]["lag"] for r in records}), {}
+    for k, (cell, (color, marker)) in enumerate(RECALLING.items()):
+        runs = [r for r in records if r["config"]["cell"] == cell]
+        accuracy = [[r["result"]["accuracy"] for r in runs if r["config"]["lag"] == lag] for lag in lags]
+        at, mean = np.array(lags) * 1.03 ** (k - 3.5), np.mean(accuracy, axis=1)
+        left.vlines(at, np.min(accuracy, axis=1), np.max(accuracy, axis=1), color=color, linewidth=1)
+        left.plot(at, mean, color=color, marker=marker, markersize=5, linewidth=1)
+        gains = [max(r["result"]["gain_input"], FLOOR) for r in runs]
+        hits = [r["result"]["accuracy"] for r in runs]
+        right.plot(gains, hits, color=color, marker=marker, markersize=5, linestyle="none", label=cell)
+        numbers |= {f"{cell}: mean accuracy at lag {lag}": m for lag, m in zip(lags, mean, strict=True)}
+    left.set(xscale="log", ylim=(0, 1.05), xlabel="lag (steps to remember)", ylabel="accuracy after training")
+    left.set_xticks(lags, [str(lag) for lag in lags])
+    left.minorticks_off()
+    right.set(xscale="log", xlim=(FLOOR / 3, 1e4), ylim=(0, 1.05), xlabel="gain of the first input at initialisation")
+    for one in axes:
+        one.axhline(1 / 8, color="0.6", linewidth=0.8)
+    right.legend(loc="center left", fontsize=9)
     return numbers
