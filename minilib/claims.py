@@ -257,9 +257,13 @@ def half_width(values: Sequence[float]) -> float:
 
 
 def _interval(values: list[float], digits: int) -> str:
+    """The mean, its interval unless that is below the digits shown, and the number of seeds."""
+    mean = statistics.fmean(values)
     if len(values) == 1:
-        return _digits(values[0], digits)
-    return f"{_digits(statistics.fmean(values), digits)} ± {half_width(values):.1g} (n = {len(values)})"
+        return _digits(mean, digits)
+    half = half_width(values)
+    margin = "" if half < 0.5 * 10.0 ** (1 - digits) * abs(mean) else f" ± {half:.1g}"
+    return f"{_digits(mean, digits)}{margin} (n = {len(values)})"
 
 
 def _broken(id: str, claim: str, verdict: str, predicted: float | Range, values: list[float], allowed: float) -> str:

@@ -77,6 +77,12 @@ def test_the_interval_over_seeds_is_students():
     assert book.entries[0].seeds == 3
 
 
+def test_an_interval_below_the_digits_shown_is_left_out():
+    book = ledger()
+    book.holds("a", "a claim", predicted=2.0, measured=[2.0, 2.0 + 1e-14, 2.0], tolerance=0.1)
+    assert book.entries[0].measured == "2 (n = 3)"
+
+
 def test_relative_tolerance_is_relative_to_the_prediction():
     ledger().holds("a", "a claim", predicted=-200.0, measured=-210.0, rel=0.051)
     with pytest.raises(BrokenClaim):
