@@ -91,9 +91,18 @@ def chunks(x: Array, number: int, axis: int = -1) -> tuple[Array, ...]:
     size = x.shape[axis]
     if number < 1 or size % number:
         raise ValueError(f"axis {axis} of shape {tuple(x.shape)} cannot be cut into {number} equal chunks")
+    if is_torch_namespace(array_namespace(x)):
+        return x.chunk(number, axis)  # its gradient is one concatenation, that of slices a sum of padded arrays
     step, axis = size // number, axis % x.ndim
     lead = (slice(None),) * axis
     return tuple(x[(*lead, slice(start, start + step), ...)] for start in range(0, size, step))
+
+
+def unstack(x: Float[Array, "T *rest"]) -> tuple[Array, ...]:
+    """Return $x_1, …, x_T$ along the first axis. Its gradient in torch is one stack; T indexings cost T whole sums."""
+    if is_torch_namespace(array_namespace(x)):
+        return x.unbind()
+    return tuple(x[t, ...] for t in range(x.shape[0]))
 
 
 def positions(n: int, like: Array) -> Int[Array, "n"]:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from jaxtyping import Float
 
-from .arrays import Array, chunks, expect_shape, namespace, sigmoid
+from .arrays import Array, chunks, expect_shape, namespace, sigmoid, unstack
 
 # ---------------------------------------------------------------------------------------------------------------
 # shapes
@@ -89,8 +89,8 @@ def rnn_scan(
     _expect_sequence(x)
     _expect_cell(x[0, ...], h, W, U, b, gates=1)
     phi, drive, U_T, states = phi or xp.tanh, x @ W.T + b, U.T, []
-    for t in range(x.shape[0]):
-        h = phi(drive[t, ...] + h @ U_T)
+    for drive_t in unstack(drive):
+        h = phi(drive_t + h @ U_T)
         states.append(h)
     return xp.stack(states)
 
@@ -202,8 +202,8 @@ def lstm_scan(
     _expect_cell(x[0, ...], h, W, U, b, gates=4)
     expect_shape("c", c, h.shape, "it belongs to the output h")
     drive, U_T, state, states = x @ W.T + b, U.T, LSTMState(c, h), []
-    for t in range(x.shape[0]):
-        state = _lstm_update(_lstm_gates(drive[t, ...] + state.h @ U_T), state.c)
+    for drive_t in unstack(drive):
+        state = _lstm_update(_lstm_gates(drive_t + state.h @ U_T), state.c)
         states.append(state)
     return LSTMState(xp.stack([s.c for s in states]), xp.stack([s.h for s in states]))
 
@@ -367,8 +367,8 @@ def gru_scan(
     _expect_cell(x[0, ...], h, W, U, b, gates=3)
     d, drive, states = h.shape[-1], x @ W.T + b, []
     U_rz, U_h = U[: 2 * d, :].T, U[2 * d :, :].T
-    for t in range(x.shape[0]):
-        h = _gru_update(_gru_gates(drive[t, ...], h, U_rz, U_h), h)
+    for drive_t in unstack(drive):
+        h = _gru_update(_gru_gates(drive_t, h, U_rz, U_h), h)
         states.append(h)
     return xp.stack(states)
 
@@ -490,8 +490,8 @@ def gru_reset_after_scan(
     _expect_sequence(x)
     _expect_cell(x[0, ...], h, W, U, b, gates=3)
     drive, U_T, states = x @ W.T + b, U.T, []
-    for t in range(x.shape[0]):
-        h = _gru_update(_gru_reset_after_gates(drive[t, ...], h, U_T, b_u), h)
+    for drive_t in unstack(drive):
+        h = _gru_update(_gru_reset_after_gates(drive_t, h, U_T, b_u), h)
         states.append(h)
     return xp.stack(states)
 
