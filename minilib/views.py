@@ -7,6 +7,7 @@ widget with a control for each parameter. Both call the same function, so that t
 
 from __future__ import annotations
 
+import base64
 import inspect
 import io
 import math
@@ -23,6 +24,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 Numbers = Mapping[str, float | str]
+
+DPI = 96
+"""Dots per inch of a bitmap."""
 
 # Okabe & Ito 2008: eight colours that the common forms of colour blindness keep apart; yellow is too pale on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -90,18 +94,22 @@ def _as_lines(alt: str, numbers: Numbers) -> str:
 
 
 class Picture:
-    """A finished drawing: an SVG that is the same on every run, with alternative text, and the numbers it shows."""
+    """A finished drawing: an SVG that is the same on every run, with alternative text, and the numbers it shows.
 
-    def __init__(self, svg: str, alt: str, numbers: Numbers) -> None:
-        self.svg, self.alt, self.numbers = svg, alt, dict(numbers)
+    A notebook gets a PNG as well, since JupyterLab shows no SVG in a notebook that it does not trust yet.
+    """
+
+    def __init__(self, svg: str, png: bytes, alt: str, numbers: Numbers) -> None:
+        self.svg, self.png, self.alt, self.numbers = svg, png, alt, dict(numbers)
 
     def save(self, path: str | Path) -> None:
         """Write the SVG, the very text that a notebook shows."""
         Path(path).write_text(self.svg, encoding="utf-8")
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
-        data = {"image/svg+xml": self.svg, "text/plain": _as_lines(self.alt, self.numbers)}
-        return data, {"image/svg+xml": {"alt": self.alt}}
+        data = {"image/svg+xml": self.svg, "image/png": base64.b64encode(self.png).decode()}
+        described = {kind: {"alt": self.alt} for kind in data}
+        return data | {"text/plain": _as_lines(self.alt, self.numbers)}, described
 
 
 def figure(draw: Callable[..., Numbers], *, alt: str, **parameters: Any) -> Picture:
@@ -111,7 +119,9 @@ def figure(draw: Callable[..., Numbers], *, alt: str, **parameters: Any) -> Pict
         numbers = draw(axes, **parameters)
         text = io.StringIO()
         made.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return Picture(_described(text.getvalue(), alt), alt, numbers)
+        made.set_dpi(DPI)
+        made.canvas.draw()
+    return Picture(_described(text.getvalue(), alt), _png(made.canvas.buffer_rgba(), 9), alt, numbers)
 
 
 def _described(svg: str, alt: str) -> str:
@@ -163,8 +173,6 @@ class _Canvas:
     result is the same to the last bit, as long as no data lies under the grid: images do, so switch the grid off there.
     """
 
-    DPI = 96
-
     def __init__(self, draw: Callable[..., Numbers]) -> None:
         self.draw = draw
         with matplotlib.rc_context(dict(STYLE)):
@@ -172,7 +180,7 @@ class _Canvas:
 
     def _start(self) -> None:
         self.figure, self.axes = _blank(self.draw)
-        self.figure.set_dpi(self.DPI)
+        self.figure.set_dpi(DPI)
         self.decor: Any = None
         self.background: Any = None
 
@@ -248,13 +256,13 @@ class _Canvas:
             axes.draw_artist(artist)
 
 
-def _png(rgba: Any) -> bytes:
+def _png(rgba: Any, level: int = 1) -> bytes:
     from PIL import Image
 
     out = io.BytesIO()
     picture = Image.frombuffer("RGBA", (rgba.shape[1], rgba.shape[0]), rgba, "raw", "RGBA", 0, 1)
-    # The weakest compression is three times faster than the default, and the way to the browser is short.
-    picture.convert("RGB").save(out, format="png", compress_level=1)
+    # The weakest compression is three times faster than the default, and from a widget to the browser it is not far.
+    picture.convert("RGB").save(out, format="png", compress_level=level)
     return out.getvalue()
 
 
@@ -272,7 +280,7 @@ class Explorer:
     ) -> None:
         import ipywidgets
 
-        self.alt, self.defaults = alt, _defaults(draw, ranges)
+        self.draw, self.alt, self.defaults = draw, alt, _defaults(draw, ranges)
         self.presets = {name: self._checked(values) for name, values in presets.items()}
         self._default_picture = figure(draw, alt=alt, **self.defaults)
         self._canvas, self._held, self.error = _Canvas(draw), False, None
@@ -296,15 +304,14 @@ class Explorer:
             button.on_click(lambda _, name=name: self.preset(name))
             buttons.append(button)
         wrap = {"flex_flow": "row wrap", "width": "100%"}
-        return ipywidgets.VBox(
-            [
-                ipywidgets.HBox(buttons, layout=wrap),
-                ipywidgets.HBox(list(self.controls.values()), layout=wrap),
-                self._image,
-                self._message,
-                self._read_out,
-            ]
-        )
+        parts = [
+            ipywidgets.HBox(buttons, layout=wrap),
+            ipywidgets.HBox(list(self.controls.values()), layout=wrap),
+            self._image,
+            self._message,
+            self._read_out,
+        ]
+        return ipywidgets.VBox(parts).add_class("explorer")
 
     @property
     def values(self) -> dict[str, Any]:
@@ -314,7 +321,7 @@ class Explorer:
     @property
     def png(self) -> bytes:
         """The picture shown, empty if the drawing failed."""
-        return self._image.value
+        return bytes(self._image.value)
 
     def set(self, **values: Any) -> None:
         """Move several controls and draw once."""
@@ -385,8 +392,8 @@ def explore(
     """Make a widget of a drawing: a control for each parameter named in `ranges`, starting at the drawing's defaults.
 
     ``(low, high)`` is a slider of whole numbers if both are, ``(low, high, step)`` one with that step,
-    ``(low, high, "log")`` a logarithmic one; a list of words is a menu, ``bool`` a check box. `presets` maps a name to
-    the values that it sets, all others going to their defaults. Raises ValueError if a range does not fit.
+    ``(low, high, "log")`` a logarithmic one; a list of words is a row of buttons, ``bool`` a check box. `presets` maps
+    a name to the values that it sets, all others going to their defaults. Raises ValueError if a range does not fit.
     """
     return Explorer(draw, alt=alt, ranges=ranges, presets=presets or {}, labels=labels or {})
 
@@ -405,13 +412,16 @@ def _defaults(draw: Callable, ranges: Mapping[str, Any]) -> dict[str, Any]:
 def _control(label: str, spec: Any, value: Any) -> Any:
     import ipywidgets
 
-    look = {"description": label, "style": {"description_width": "9em"}, "layout": {"width": "24em"}}
+    look = {"description": label, "style": {"description_width": "11em"}, "layout": {"width": "26em"}}
     if spec is bool:
         return ipywidgets.Checkbox(value=value, indent=True, **look)
     if isinstance(spec, list):
         if value not in spec:
             raise ValueError(f"{label}: the default {value!r} is not among {spec}")
-        return ipywidgets.Dropdown(options=spec, value=value, **look)
+        # Not a drop-down menu: JupyterLab takes its arrow keys and letters for commands of its own.
+        look |= {"style": look["style"] | {"button_width": "auto"}, "layout": {"width": "auto"}}
+        # The class puts the label before the buttons, as with the other controls.
+        return ipywidgets.ToggleButtons(options=spec, value=value, **look).add_class("widget-inline-hbox")
     if not isinstance(spec, tuple) or len(spec) not in (2, 3):
         raise ValueError(
             f"{label}: a range is (low, high), (low, high, step), (low, high, 'log'), a list or bool, got {spec!r}"
@@ -427,15 +437,15 @@ def _control(label: str, spec: Any, value: Any) -> Any:
     return ipywidgets.FloatSlider(value=value, min=low, max=high, step=step or (high - low) / 100, **look)
 
 
-def latency(explorer: Explorer, points: int = 9) -> list[float]:
+def latency(explorer: Explorer, points: int = 9, clock: Callable[[], float] = time.perf_counter) -> list[float]:
     """Drive each control over its whole range, the others at their defaults; milliseconds from change to picture."""
     times = []
     for name, control in explorer.controls.items():
         explorer.set(**explorer.defaults)
         for value in _sweep(control, points):
-            start = time.perf_counter()
+            start = clock()
             control.value = value
-            times.append(1e3 * (time.perf_counter() - start))
+            times.append(1e3 * (clock() - start))
             if explorer.error is not None:
                 raise RuntimeError(f"the drawing failed at {name} = {value}") from explorer.error
     explorer.set(**explorer.defaults)
