@@ -103,6 +103,11 @@ BIAS_FOR_MEMORY = Exercise(
             lambda T: -math.log(2 ** (1 / T) - 1),
             "With this bias the *half-life* is $T$. The time constant of the question is $1/(1-f)$.",
         ),
+        Mistake(
+            "exactly 1/e",
+            lambda T: -math.log(math.expm1(1 / T)),
+            "With this bias exactly $1/e$ is left after $T$ steps. Close, but the question defines it as $1/(1-f)$.",
+        ),
     ),
 )
 
@@ -142,9 +147,9 @@ TANH_BOUND = Exercise(
     title="How large can the slope of a tanh step become?",
     question=r"""
     A scalar RNN without input and bias has the slope $\partial h_t/\partial h_{t-1} = (1-\tanh^2(uh))\,u$, where
-    $h = h_{t-1}$. For a given $h \ne 0$, which may be negative, at which $u$ is the slope largest, and how large is it
-    there? Show first that with $y = uh$ the maximum lies where $y\tanh y = \tfrac12$; then let the computer solve
-    that. Return the pair $(u, \text{largest slope})$.
+    $h = h_{t-1}$. For a given $h \ne 0$, which may be negative, at which $u$ does the slope take its largest positive
+    value, and what is that value? Show first that with $y = uh$ the maximum lies where $y\tanh y = \tfrac12$; then let
+    the computer solve that. Return the pair $(u, \text{largest slope})$.
     """,
     inputs=lambda rng: (float(rng.choice([-1, 1]) * rng.uniform(0.05, 0.95)),),
     reference=tanh_bound,
@@ -177,6 +182,11 @@ TANH_BOUND = Exercise(
             "bound without h",
             lambda h: (tanh_bound(h)[0], tanh_bound(1.0)[1]),
             r"The place is right. The value is that of $y\,\mathrm{sech}^2 y$; which factor is missing?",
+        ),
+        Mistake(
+            "one constant",
+            lambda h: (tanh_bound(1.0)[0] / h, tanh_bound(1.0)[1]),
+            r"The value is that of $y\,\mathrm{sech}^2 y$, the place has the sign of $h$. Put the two into the slope.",
         ),
         Mistake(
             "swapped", lambda h: tanh_bound(h)[::-1], "The pair is the other way round: first $u$, then the slope."
@@ -239,6 +249,11 @@ FIXED_POINT_MULTIPLIER = Exercise(
             "state",
             lambda u: math.sqrt(1 - fixed_point_multiplier(u) / u),
             "This is the fixed point itself. The question is the slope there.",
+        ),
+        Mistake(
+            "inverse",
+            lambda u: 1 / u,
+            "At the fixed point a step changes nothing, so *state over state* is 1. The slope is another matter.",
         ),
         Mistake(
             "one step",
@@ -431,6 +446,11 @@ LSTM_BLOCK = Exercise(
             "The block is the derivative by $h_{t-1}$ itself.",
         ),
         Mistake(
+            "with the cell's own share",
+            lambda c, gates, U: lstm_block(c, gates, U) + np.diag(gates.f),
+            "The forget gate on the diagonal is the share of the old *cell*. This block is about the old output.",
+        ),
+        Mistake(
             "slopes on the columns",
             _lstm_block_on_the_columns,
             "The slopes multiply the columns of the blocks here. They belong to the *new* state, on the rows.",
@@ -480,8 +500,9 @@ OTHER_GRU = Exercise(
     question=r"""
     The library's GRU keeps the share $z$: $h_t = z \circ h_{t-1} + (1-z) \circ \hat h$. Others *write* the share $z$:
     $h_t = (1-z) \circ h_{t-1} + z \circ \hat h$. Write the Jacobian $\partial h_t/\partial h_{t-1}$ of the latter,
-    either by hand or with `gru_slopes`, `gru_jacobian` and `flip_update_gate`. `h` is $h_{t-1}$; `gates` has the
-    entries `r, z, h_hat` with the $z$ of the *other* convention;
+    either by hand or with `rec.gru_slopes(gates, h)`, `rec.gru_jacobian(slopes, U)` and `rec.flip_update_gate(U)`.
+    `h` is $h_{t-1}$; `gates` is a named tuple with the entries `r, z, h_hat` and the $z$ of the *other* convention
+    (`gates._replace(z=…)` makes a changed copy);
     $\hat h = \tanh(W_hx_t + U_h(r \circ h_{t-1}) + b_h)$; `U` of shape $(3d, d)$ holds $U_r, U_z, U_h$.
     """,
     inputs=_gru_inputs,
@@ -491,9 +512,11 @@ OTHER_GRU = Exercise(
     $\mathrm{diag}(1-z) + \mathrm{diag}((\hat h-h)z(1-z))U_z +
     \mathrm{diag}(z(1-\hat h^2))\,U_h[\mathrm{diag}(r) + \mathrm{diag}(h\,r(1-r))U_r]$.""",
     hints=(
-        r"$1 - \sigma(a) = \sigma(-a)$. Which change of the weights turns one convention into the other, and what does "
-        "it do to `gates`?",
-        "Give `gru_slopes` the share that *our* GRU would keep, and `gru_jacobian` the flipped `U`. Both are needed.",
+        r"By hand: the product rule on $(1-z) \circ h + z \circ \hat h$, where $z$, $r$, $\hat h$ all depend on $h$. "
+        r"With the library: $1 - \sigma(a) = \sigma(-a)$, so one sign turns one convention into the other.",
+        "By hand there are a term for what is kept, one through $z$ and one through the candidate, in which $r$ occurs "
+        "twice. With the library give `gru_slopes` the share that *our* GRU would keep, and `gru_jacobian` the flipped "
+        "`U`; both are needed.",
     ),
     accepted=(_other_gru_written_out, _other_gru_column_by_column),
     mistakes=(
@@ -538,6 +561,61 @@ OTHER_GRU = Exercise(
 )
 
 
+def edge_of_growth(g):
+    return math.log(4 / g - 1)
+
+
+def _edge_as_logit(g):
+    f = 1 - g / 4
+    return np.log(f) - np.log1p(-f)
+
+
+def _edge_by_bisection(g):
+    """The bias at which the largest eigenvalue of the whole Jacobian at the zero state is 1."""
+    U, zero, low, high = np.full((4, 1), g), np.zeros(1), -20.0, 20.0
+    for _ in range(60):
+        b = (low + high) / 2
+        gates = rec.lstm_gates(zero, zero, np.zeros((4, 1)), U, np.array([0.0, b, 0.0, 0.0]))
+        grows = np.abs(np.linalg.eigvals(rec.lstm_jacobian(rec.lstm_slopes(gates, zero), U))).max() > 1
+        low, high = (low, b) if grows else (b, high)
+    return b
+
+
+EDGE_OF_GROWTH = Exercise(
+    id="1.8",
+    title="When does an LSTM at rest begin to grow?",
+    question=r"""
+    An LSTM with a single unit sits at the zero state, without input. All its recurrent weights are $g$, with
+    $0 < g < 1$, and all its biases are 0 but the forget gate's, which is $b$. At which $b$ does a small change of the
+    state neither grow nor shrink? Then think: where is this point for a GRU with the bias $b$ at its update gate?
+    """,
+    inputs=lambda rng: (float(rng.uniform(0.1, 0.9)),),
+    reference=edge_of_growth,
+    because=r"""At rest $\hat c = c = h = 0$ and $i = o = \tfrac12$, so a step multiplies a change by
+    $\sigma(b) + \tfrac14 g$. It is 1 where $\sigma(b) = 1 - \tfrac g4$, at $b = \ln(\tfrac4g - 1)$. A GRU
+    multiplies by $z + \tfrac12(1-z)g$, which is below 1 for every $b$ if $g < 2$, above 1 for every $b$ if $g > 2$.""",
+    hints=(
+        "What remains of the four terms when the candidate, the cell and the output are all zero?",
+        r"A step multiplies a small change by $f + i\,o\,g$. Put in $i$ and $o$, set it to 1, and solve for the bias.",
+    ),
+    accepted=(_edge_as_logit, _edge_by_bisection),
+    mistakes=(
+        Mistake("gate", lambda g: 1 - g / 4, r"This is the forget gate. The bias is what $\sigma$ turns into it."),
+        Mistake("sign", lambda g: -edge_of_growth(g), "With this bias the gate is shut where it should be open."),
+        Mistake(
+            "output gate left out",
+            lambda g: math.log(2 / g - 1),
+            "The candidate reaches the cell through one gate. How does the old cell state reach the candidate?",
+        ),
+        Mistake(
+            "input gate open",
+            lambda g: math.log(1 / g - 1),
+            "Only the forget gate has a bias. What is a gate without one at the zero state?",
+        ),
+    ),
+)
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # clipping
 
@@ -574,7 +652,7 @@ def _rescaled(gradients, factor):
 
 
 CLIP_TOGETHER = Exercise(
-    id="1.8",
+    id="1.9",
     title="Clip all parameters together",
     question=r"""
     A network has several parameters, and `gradients` is the list of their gradients. Clip them by their *global* norm:
@@ -649,18 +727,18 @@ def _equal_width_by_search():
 
 
 EQUAL_WIDTH = Exercise(
-    id="1.9",
+    id="1.10",
     title="A fair comparison of GRU and LSTM",
     question=r"""
-    A GRU has three gate blocks, an LSTM four, each with its own $W$, $U$ and one bias. An LSTM has inputs of width
-    $d_x = 512$ and a state of width $d = 512$. How wide must the state of a GRU with the *same inputs* be, to have as
-    many parameters? Three digits suffice.
+    A GRU has three blocks of weights (two gates and the candidate), an LSTM four, each with its own $W$, $U$ and one
+    bias. An LSTM has inputs of width $d_x = 512$ and a state of width $d = 512$. How wide must the state of a GRU with
+    the *same inputs* be, to have as many parameters? Three digits suffice.
     """,
     reference=equal_width,
     because=r"""A block of width $d$ has $d\,d_x + d^2 + d$ parameters.
     $3(d^2 + 513\,d) = 4(512^2 + 513 \cdot 512) = 2\,099\,200$ gives $d = 618.4$.""",
     hints=(
-        "How many parameters has one gate block, as a function of $d_x$ and $d$?",
+        "How many parameters has one block, as a function of $d_x$ and $d$?",
         "Three blocks of the unknown width equal four of width 512. Since $d_x$ stays, this is a quadratic equation.",
     ),
     accepted=(_equal_width_by_search, lambda: np.roots([3, 3 * 513, -2_099_200]).max()),
@@ -709,7 +787,7 @@ def _longest_power(U):
 
 
 TRANSIENT = OpenExercise(
-    id="1.10",
+    id="1.11",
     title="Large before it vanishes",
     question=rf"""
     Find a real $2 \times 2$ matrix $U$ whose spectral radius is below 1 and whose spectral norm $\|U\|_2$ is at most
@@ -764,6 +842,7 @@ EXERCISES = (
     STEP_JACOBIAN,
     LSTM_BLOCK,
     OTHER_GRU,
+    EDGE_OF_GROWTH,
     CLIP_TOGETHER,
     EQUAL_WIDTH,
     TRANSIENT,

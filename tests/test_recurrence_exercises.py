@@ -20,10 +20,11 @@ SECRETS = {
     "1.4": [r"sinh", r"1-h\^\{\*2\}", r"1 - h \* h"],
     "1.5": [r"1 ?- ?h_\{?t", r"diag", r"\[:, None\]"],
     "1.6": [r"i\(1-i\)", r"f\(1-f\)", r"1-\\hat c\^2"],
-    "1.7": [r"\\hat h ?- ?h", r"1 ?- ?z, ", r"flip_update_gate\(U\)"],
-    "1.8": [r"\\min", r"min\(", r"sqrt"],
-    "1.9": [r"\b618\b", r"\b513\b", r"2\D+099\D+200"],
-    "1.10": [r"0\.98", r"pmatrix", r"corner"],
+    "1.7": [r"\\hat h ?- ?h", r"1 ?- ?z, ", r", rec\.flip_update_gate\(U\)\)"],
+    "1.8": [r"4 ?/ ?g", r"\\tfrac4g", r"\\tfrac14"],
+    "1.9": [r"\\min", r"min\(", r"sqrt"],
+    "1.10": [r"\b618\b", r"\b513\b", r"2\D+099\D+200"],
+    "1.11": [r"0\.98", r"pmatrix", r"corner"],
 }
 
 
@@ -106,6 +107,14 @@ def test_the_jacobian_of_the_other_gru_is_the_slope_of_its_step():
 
     got = ex.other_gru(h, rec.gru_gates(x, h, W, U, b), U)
     np.testing.assert_allclose(got, differences(step, h), rtol=1e-6, atol=1e-9)
+
+
+def test_at_the_edge_of_growth_the_whole_jacobian_has_the_eigenvalue_one():
+    for g in (0.3, 1.0, 3.0):
+        zero, U, b = np.zeros(1), np.full((4, 1), g), np.array([0.0, ex.edge_of_growth(g), 0.0, 0.0])
+        gates = rec.lstm_gates(zero, zero, np.zeros((4, 1)), U, b)
+        eigenvalues = np.linalg.eigvals(rec.lstm_jacobian(rec.lstm_slopes(gates, zero), U))
+        assert np.abs(eigenvalues).max() == pytest.approx(1)
 
 
 @pytest.mark.torch
