@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,9 @@ class GRUWeights(NamedTuple):
     U: np.ndarray
     b: np.ndarray
     b_u: np.ndarray
+
+
+Layer = TypeVar("Layer", LSTMWeights, GRUWeights)
 
 
 def _take(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...]) -> np.ndarray:
@@ -433,20 +436,45 @@ def _torch_lstm(arrays: Mapping[str, np.ndarray], end: str, d_x: int) -> LSTMWei
 # what a trained network looks like inside
 
 
-def untrained_like(net: CharacterLSTM, seed: int) -> CharacterLSTM:
-    r"""Redraw a network as PyTorch initialises: the embedding from $N(0, 1)$, layers from $U(-1/\sqrt d, 1/\sqrt d)$.
+def like_pytorch(net: CharacterLSTM, seed: int) -> CharacterLSTM:
+    r"""The same network as PyTorch would begin it: embedding $N(0, 1)$, layers by :func:`pytorch_layer`.
 
-    PyTorch has two biases in a layer, so b is the sum of two. Attention and output stay as they are.
+    Attention and output stay as they are.
     """
     rng = np.random.default_rng(seed)
-    layers = tuple(_untrained_lstm(layer, rng) for layer in net.layers)
+    layers = tuple(pytorch_layer(layer, rng) for layer in net.layers)
     return replace(net, embedding=rng.normal(size=net.embedding.shape), layers=layers)
 
 
-def _untrained_lstm(layer: LSTMWeights, rng: np.random.Generator) -> LSTMWeights:
-    bound = layer.U.shape[1] ** -0.5
-    W, U, b, b_hh = (rng.uniform(-bound, bound, size=a.shape) for a in (layer.W, layer.U, layer.b, layer.b))
-    return LSTMWeights(W, U, b + b_hh)
+def like_keras(net: CharacterLSTM, seed: int) -> CharacterLSTM:
+    r"""The same network as Keras, which trained it, begins one: embedding $U(-0.05, 0.05)$, layers by
+    :func:`keras_layer`. Attention and output stay as they are."""
+    rng = np.random.default_rng(seed)
+    layers = tuple(keras_layer(layer, rng) for layer in net.layers)
+    return replace(net, embedding=rng.uniform(-0.05, 0.05, size=net.embedding.shape), layers=layers)
+
+
+def pytorch_layer(layer: Layer, rng: np.random.Generator) -> Layer:
+    r"""Weights of the same shapes from $U(-1/\sqrt d, 1/\sqrt d)$; b is the sum of PyTorch's two biases."""
+    d = layer.U.shape[1]
+    drawn = type(layer)(*(rng.uniform(-(d**-0.5), d**-0.5, size=a.shape) for a in layer))
+    second = rng.uniform(-(d**-0.5), d**-0.5, size=layer.b.shape)
+    if isinstance(layer, GRUWeights):
+        second[2 * d :] = 0  # the candidate's second bias is b_u
+    return drawn._replace(b=drawn.b + second)
+
+
+def keras_layer(layer: LSTMWeights, rng: np.random.Generator) -> LSTMWeights:
+    r"""W from $U(-a, a)$ with $a^2 = 6/(d_x + 4d)$ (Glorot), U with orthonormal columns, b 1 at the forget gate only.
+
+    Keras draws U as one d × 4d matrix with orthonormal rows, which is the transpose of ours.
+    """
+    (rows, d_x), d = layer.W.shape, layer.U.shape[1]
+    bound = (6 / (d_x + rows)) ** 0.5
+    Q, R = np.linalg.qr(rng.normal(size=(rows, d)))
+    b = np.zeros(rows)
+    b[d : 2 * d] = 1
+    return LSTMWeights(rng.uniform(-bound, bound, size=layer.W.shape), Q * np.sign(np.diagonal(R)), b)
 
 
 class GateStatistics(NamedTuple):

@@ -501,7 +501,7 @@ def test_memory_dimensions_count_the_directions_that_still_transmit():
 
 def test_an_untrained_twin_has_the_shapes_of_the_network_and_the_spread_of_torch(character):
     net = character()
-    first, again, other = (trained.untrained_like(net, seed) for seed in (0, 0, 1))
+    first, again, other = (trained.like_pytorch(net, seed) for seed in (0, 0, 1))
     for layer, own, copy, stranger in zip(net.layers, first.layers, again.layers, other.layers, strict=True):
         bound = layer.U.shape[1] ** -0.5
         for a, b, c, d in zip(layer, own, copy, stranger, strict=True):
@@ -512,6 +512,26 @@ def test_an_untrained_twin_has_the_shapes_of_the_network_and_the_spread_of_torch
         assert np.abs(own.b).max() < 2 * bound
     assert first.embedding.std() == pytest.approx(1, abs=0.3)
     np.testing.assert_array_equal(first.W_out, net.W_out)
+
+
+def test_a_twin_as_keras_begins_it_has_orthonormal_columns_and_forget_bias_one(character):
+    net = character()
+    twin = trained.like_keras(net, 0)
+    assert np.abs(twin.embedding).max() < 0.05
+    for layer, own in zip(twin.layers, net.layers, strict=True):
+        d, bound = own.U.shape[1], (6 / sum(own.W.shape)) ** 0.5
+        np.testing.assert_allclose(layer.U.T @ layer.U, np.eye(d), atol=1e-12)
+        assert bound / 2 < np.abs(layer.W).max() < bound
+        np.testing.assert_array_equal(layer.b, np.repeat([0.0, 1.0, 0.0, 0.0], d))
+
+
+def test_an_untrained_gru_layer_has_one_bias_more_at_its_gates():
+    d, rng = 7, np.random.default_rng(0)
+    like = trained.GRUWeights(np.zeros((3 * d, 2)), np.zeros((3 * d, d)), np.zeros(3 * d), np.zeros(d))
+    drawn = [trained.pytorch_layer(like, rng) for _ in range(500)]
+    spread = np.array([layer.b for layer in drawn]).var(0).reshape(3, d).mean(1) * 3 * d
+    np.testing.assert_allclose(spread, [2, 2, 1], atol=0.15)
+    assert max(np.abs(layer.b_u).max() for layer in drawn) < d**-0.5
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -615,11 +635,14 @@ def test_training_keeps_eight_orders_of_magnitude_at_forty_steps(letters):
     assert norms[[1, 5, 10, 20, 40]] == pytest.approx([63.5, 60.4, 55.5, 59.2, 20.9], rel=0.01)
     assert products[[10, 20, 40]] == pytest.approx([0.999, 0.988, 0.976], abs=0.001)
     for seed in range(3):
-        untrained, kept, f = look(trained.untrained_like(letters, seed))
+        untrained, kept, f = look(trained.like_pytorch(letters, seed))
         assert f == pytest.approx(0.5, abs=0.01)
         assert untrained[1] == pytest.approx(1, abs=0.1)
         assert norms[40] / untrained[40] > 1e8
         assert kept[40] < 1e-8
+        untrained, _, f = look(trained.like_keras(letters, seed))
+        assert f == pytest.approx(0.731, abs=0.01)
+        assert 1e3 < norms[40] / untrained[40] < 1e4
 
 
 @pytest.mark.data
