@@ -53,12 +53,21 @@ def _rnn(d: int, gain: float) -> RNN:
     return cell
 
 
+def _lstm(d: int, forget_bias: float, input_bias: float) -> LSTM:
+    """The input gate starts as far shut as the forget gate is open, as in a GRU."""
+    cell = LSTM(D_X, d, forget_bias=forget_bias)
+    with torch.no_grad():
+        cell.b.chunk(4)[0].fill_(input_bias)
+    return cell
+
+
 CELLS: dict[str, Callable[[int, int], Cell]] = {
     "rnn": lambda d, lag: _rnn(d, 1.0),
     "rnn gain 2": lambda d, lag: _rnn(d, 2.0),
     "lstm bias 0": lambda d, lag: LSTM(D_X, d, forget_bias=0.0),
     "lstm bias 1": lambda d, lag: LSTM(D_X, d, forget_bias=1.0),
     "lstm bias 4": lambda d, lag: LSTM(D_X, d, forget_bias=4.0),
+    "lstm bias 4/-4": lambda d, lag: _lstm(d, 4.0, -4.0),
     "lstm chrono": lambda d, lag: LSTM(D_X, d, longest=lag + 2),
     "gru bias 0": lambda d, lag: GRU(D_X, d, update_bias=0.0),
     "gru bias 4": lambda d, lag: GRU(D_X, d, update_bias=4.0),

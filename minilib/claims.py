@@ -262,7 +262,7 @@ def _interval(values: list[float], digits: int) -> str:
     if len(values) == 1:
         return _digits(mean, digits)
     half = half_width(values)
-    margin = "" if half < 0.5 * 10.0 ** (1 - digits) * abs(mean) else f" ± {half:.1g}"
+    margin = "" if half < 0.5 * 10.0 ** (1 - digits) * abs(mean) else f" ± {float(f'{half:.1g}'):g}"
     return f"{_digits(mean, digits)}{margin} (n = {len(values)})"
 
 

@@ -604,7 +604,7 @@ def spectral_norm(P: Float[Array, "*batch m d"]) -> Float[Array, "*batch"]:
 def lyapunov_exponents(J: Float[Array, "T d d"]) -> Float[Array, "d"]:
     r"""Growth rates $\frac1T\sum_t \log |R^{(t)}_{ii}|$ where $Q_t R_t = J_t Q_{t-1}$, largest first, in nats a step.
 
-    The first is $\lim \frac1T\log\|J_T\cdots J_1\|$, computed without overflow or underflow. T must be large against
+    The first estimates $\lim \frac1T\log\|J_T\cdots J_1\|$, without overflow or underflow. T must be large against
     the time that the directions need to settle. Source: Benettin et al. 1980.
     """
     xp = namespace(J=J)

@@ -22,8 +22,8 @@ def _log_lags(axes: Any, longest: int, label: str) -> None:
 
 
 def _shown(values: np.ndarray) -> np.ndarray:
-    """Values moved to the edge of the window where they leave it, so that a curve never silently ends."""
-    return np.clip(values, FLOOR, CEILING)
+    """Values kept far outside the window where they leave it, zero and infinity among them: a curve runs out of it."""
+    return np.clip(values, FLOOR**3, CEILING**3)
 
 
 @drawing(panels=(1, 2), size=(10, 4))
@@ -48,20 +48,17 @@ def draw_memory(
     left.stairs(_shown(scale * seen.terms), np.arange(length + 1), baseline=FLOOR, fill=True, color="C0")
     _log_lags(right, 200, "gain over k steps")
     right.plot(_shown(seen.gain), color="C0", label="Jacobian product")
-    right.plot(_shown(seen.gate), color="C1", linestyle="--", label="dominant gate alone")
+    if not np.isnan(seen.gate).any():
+        right.plot(_shown(seen.gate), color="C1", linestyle="--", label="product of the dominant gate")
     right.legend(loc="upper left")
     return {
-        "growth per step (nats)": _log(seen.gain[-1]) / length,
+        "gain per step, on average": seen.gain[-1] ** (1 / length),
         "gain over 10 steps": seen.gain[min(10, length)],
         f"gain over all {length} steps": seen.gain[-1],
         f"gate product over all {length} steps": seen.gate[-1],
         "share of the last 10 steps in the squared terms": (seen.terms[:10] ** 2).sum() / max(total**2, FLOOR**2),
         "factor that clipping applies": scale,
     }
-
-
-def _log(value: float) -> float:
-    return float(np.log(value)) if value > 0 else -np.inf
 
 
 def explore_memory() -> Any:
@@ -192,7 +189,7 @@ def draw_lyapunov(axes: Any, gains: Sequence[float], rates: Mapping[int, np.ndar
         numbers[f"mean exponent at g = 2, d = {width}"] = float(np.interp(2.0, gains, np.mean(seeds, axis=0)))
     axes.axhline(0, color="0.6", linewidth=0.8)
     axes.set(xlim=(min(gains), max(gains)), ylim=(-2, 1.2), xlabel="gain g", ylabel="growth (nats a step)")
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper left")
     return numbers
 
 
@@ -207,8 +204,9 @@ def draw_biases(axes: Any, length: int = 50, width: int = 64) -> dict[str, float
         axes.plot(seen.gate, color=color, linewidth=1, linestyle=":")
         numbers[f"{name}: gain over {length} steps"] = seen.gain[-1]
     axes.set(xlim=(0, length), ylim=(FLOOR, 1e3), yscale="log")
-    axes.set(xlabel="lag k (steps back from the end)", ylabel="gain over k steps (dotted: gate alone)")
+    axes.set(xlabel="lag k (steps back from the end)", ylabel="gain over k steps")
     axes.axhline(1, color="0.6", linewidth=0.8)
+    axes.plot([], color="0.4", linewidth=1, linestyle=":", label="product of the gate")
     axes.legend(loc="lower left", ncols=2)
     return numbers
 
@@ -246,9 +244,9 @@ def draw_input_scale(axes: Any, length: int = 50, width: int = 64, seeds: int = 
 
 
 @drawing(size=(5, 4.5))
-def draw_clipping(axes: Any, threshold: float = 1.0, angle: float = 7.6, length: float = 3.0) -> dict[str, float]:
+def draw_clipping(axes: Any, threshold: float = 1.0, first: float = 3.0, second: float = 0.4) -> dict[str, float]:
     """One gradient of two weights, clipped by norm and clipped by value."""
-    g = length * np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))])
+    g, angle = np.array([first, second]), np.degrees(np.arctan2(second, first))
     clipped = {"gradient": g, "by norm": rec.clip_norm(g, threshold), "by value": rec.clip_value(g, threshold)}
     numbers = {}
     for (name, v), color, style in zip(clipped.items(), ("0.6", "C0", "C1"), ("-", "-", "--"), strict=True):
@@ -294,6 +292,7 @@ RECALLING = {
     "lstm bias 0": ("C0", "v"),
     "lstm bias 1": ("C1", "^"),
     "lstm bias 4": ("C2", "D"),
+    "lstm bias 4/-4": ("C5", "X"),
     "lstm chrono": ("C6", "P"),
     "gru bias 0": ("C3", "<"),
     "gru bias 4": ("C4", ">"),
