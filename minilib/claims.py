@@ -353,7 +353,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], Any] = pri
         return bool(stale)
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
-    say(f"{sum(len(ledger['entries']) for ledger in found)} claims of {len(found)} chapters")
+    say(f"{sum(len(ledger['entries']) for ledger in found)} claims, chapters: {len(found)}")
     return 0
 
 
