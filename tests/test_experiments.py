@@ -206,11 +206,15 @@ def command(*arguments, code=0):
 
 def test_the_command_runs_the_quick_size_far_from_the_results(tmp_path):
     done = command("recurrence_memory", "--quick", "--workers", "2", "--root", str(tmp_path))
-    assert "0 of 8 stored, 8 to run" in done.stderr
-    assert "] 8/8 " in done.stderr
+    number = len(memory.grid(quick=True))
+    assert f"0 of {number} stored, {number} to run" in done.stderr
+    assert f"] {number}/{number} " in done.stderr
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["recurrence_memory.json"]
-    assert len(runner.load(tmp_path / ".artifacts" / "quick" / "recurrence_memory.json")) == 8
-    assert "8 of 8 stored, 0 to run" in command("recurrence_memory", "--quick", "--root", str(tmp_path)).stderr
+    assert len(runner.load(tmp_path / ".artifacts" / "quick" / "recurrence_memory.json")) == number
+    assert (
+        f"{number} of {number} stored, 0 to run"
+        in command("recurrence_memory", "--quick", "--root", str(tmp_path)).stderr
+    )
 
 
 def test_the_command_lists_the_experiments_with_their_questions(capsys):
