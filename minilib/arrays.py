@@ -23,6 +23,8 @@ def namespace(**arrays: Array) -> ModuleType:
     Raises ValueError if one is not an array, if two libraries are mixed, or if one does not hold real floats. The
     values themselves are not looked at: NaN in gives NaN out, as in NumPy and torch.
     """
+    if not arrays:
+        raise ValueError("namespace needs at least one named array, e.g. namespace(x=x)")
     for name, a in arrays.items():
         if not is_array_api_obj(a):
             raise ValueError(
@@ -83,11 +85,15 @@ def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     Within 5e-4 of $x\,\Phi(x)$; the array API standard has no erf. Source: Hendrycks & Gimpel 2016.
     """
     xp = namespace(x=x)
+    if is_torch_namespace(xp):
+        return xp.nn.functional.gelu(x, approximate="tanh")
     return 0.5 * x * (1 + xp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
 def chunks(x: Array, number: int, axis: int = -1) -> tuple[Array, ...]:
     """Cut `x` into `number` equal pieces along `axis`; raise ValueError if that does not come out even."""
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis must be one of the {x.ndim} of shape {tuple(x.shape)}, got {axis}")
     size = x.shape[axis]
     if number < 1 or size % number:
         raise ValueError(f"axis {axis} of shape {tuple(x.shape)} cannot be cut into {number} equal chunks")

@@ -138,7 +138,10 @@ def memory(rows: int = 12, **network: Any) -> Memory:
     squares = sum((part**2).sum(-1) for part in back[:-1])[::-1, 1:].mean(-1)
     gates = np.cumprod(net.dominant[::-1], axis=0).mean(-1)
     terms = np.sqrt((back.a[::-1, 0] ** 2).sum(-1))
-    return Memory(np.sqrt(np.append(1.0, squares)), np.append(1.0, gates), terms)
+    seen = Memory(np.sqrt(np.append(1.0, squares)), np.append(1.0, gates), terms)
+    for kept in seen:  # the cache hands the same arrays to everyone
+        kept.setflags(write=False)
+    return seen
 
 
 def top_lyapunov_exponent(
@@ -152,8 +155,8 @@ def top_lyapunov_exponent(
     U, h, v = rng.normal(size=(width, width)) / width**0.5, *rng.normal(size=(2, 1, width))
     total = np.zeros(len(g))
     for t in range(warm_up + steps):
-        h = np.tanh(g * (h @ U.T) + input_std * rng.normal(size=(1, width)))
-        v = rec.tanh_slope(h) * (g * (v @ U.T))
+        a = g * (h @ U.T) + input_std * rng.normal(size=(1, width))
+        h, v = np.tanh(a), g * (v @ U.T) / np.cosh(a) ** 2  # 1 − h² would be 0 where h rounds to 1
         norm = np.linalg.norm(v, axis=-1)
         total += np.log(norm) * (t >= warm_up)
         v /= norm[:, None]

@@ -197,10 +197,11 @@ def draw_lyapunov(axes: Any, gains: Sequence[float], rates: Mapping[int, np.ndar
 def draw_biases(axes: Any, length: int = 50, width: int = 64) -> dict[str, float]:
     """Gain against lag for untrained cells of several memory biases, each with the product of its gate."""
     numbers = {}
-    for cell, bias, color in BIASED:
+    for cell, bias, color, style in BIASED:
         seen = memory(cell=cell, memory_bias=bias, length=length, width=width)
         name = cell if cell == "tanh RNN" else f"{cell}, bias {bias:g}"
-        axes.plot(seen.gain, color=color, linestyle="-" if cell == "LSTM" else "-.", label=name)
+        line = "-" if cell == "LSTM" else "-."
+        axes.plot(seen.gain, color=color, linestyle=line, marker=style, markersize=5, markevery=10, label=name)
         axes.plot(seen.gate, color=color, linewidth=1, linestyle=":")
         numbers[f"{name}: gain over {length} steps"] = seen.gain[-1]
     axes.set(xlim=(0, length), ylim=(FLOOR, 1e3), yscale="log")
@@ -212,12 +213,12 @@ def draw_biases(axes: Any, length: int = 50, width: int = 64) -> dict[str, float
 
 
 BIASED = (
-    ("tanh RNN", 0.0, "0.3"),
-    ("LSTM", 0.0, "C0"),
-    ("LSTM", 1.0, "C1"),
-    ("LSTM", 4.0, "C2"),
-    ("GRU", 0.0, "C3"),
-    ("GRU", 4.0, "C4"),
+    ("tanh RNN", 0.0, "0.3", "o"),
+    ("LSTM", 0.0, "C0", "v"),
+    ("LSTM", 1.0, "C1", "^"),
+    ("LSTM", 4.0, "C2", "D"),
+    ("GRU", 0.0, "C3", "<"),
+    ("GRU", 4.0, "C4", ">"),
 )
 
 
@@ -225,7 +226,7 @@ BIASED = (
 def draw_input_scale(axes: Any, length: int = 50, width: int = 64, seeds: int = 3) -> dict[str, float]:
     """Gain per step of the cells of :func:`draw_biases` against the standard deviation of their input."""
     stds, numbers = np.linspace(0, 3, 13), {}
-    for cell, bias, color in BIASED:
+    for cell, bias, color, style in BIASED:
         runs = [
             [
                 memory(cell=cell, memory_bias=bias, input_std=s, length=length, width=width, seed=k).gain[-1]
@@ -235,7 +236,9 @@ def draw_input_scale(axes: Any, length: int = 50, width: int = 64, seeds: int = 
         ]
         rates = np.exp(np.mean(np.log(runs), axis=0) / length)
         name = cell if cell == "tanh RNN" else f"{cell}, bias {bias:g}"
-        axes.plot(stds, rates, color=color, linestyle="-" if cell == "LSTM" else "-.", marker=".", label=name)
+        axes.plot(
+            stds, rates, color=color, linestyle="-" if cell == "LSTM" else "-.", marker=style, markersize=5, label=name
+        )
         numbers |= {f"{name}: no input": rates[0], f"{name}: unit input": rates[4]}
     axes.set(xlim=(0, 3), ylim=(0.3, 1.3), xlabel="standard deviation of the input", ylabel="gain per step")
     axes.axhline(1, color="0.6", linewidth=0.8)
@@ -249,7 +252,7 @@ def draw_clipping(axes: Any, threshold: float = 1.0, first: float = 3.0, second:
     g, angle = np.array([first, second]), np.degrees(np.arctan2(second, first))
     clipped = {"gradient": g, "by norm": rec.clip_norm(g, threshold), "by value": rec.clip_value(g, threshold)}
     numbers = {}
-    for (name, v), color, style in zip(clipped.items(), ("0.6", "C0", "C1"), ("-", "-", "--"), strict=True):
+    for (name, v), color, style in zip(clipped.items(), ("0.6", "C0", "C1"), ("-", "-.", "--"), strict=True):
         axes.plot([0, v[0]], [0, v[1]], color=color, linestyle=style, marker="o", markevery=[1], label=name)
         numbers[f"{name}: length"] = float(np.linalg.norm(v))
         # Rounded, since what is left of an exact zero differs between machines.
@@ -281,7 +284,7 @@ def draw_trained(
         share, edges = np.histogram(values, bins=25, range=(0, 1))
         right.stairs(share / values.size, edges, linestyle=style, linewidth=1.6, label=name)
         numbers[f"{name}: above 0.9"] = float((values > 0.9).mean())
-    right.set(xlim=(0, 1), xlabel="forget gate", ylabel="share of units and steps")
+    right.set(xlim=(0, 1), ylim=(0, 1.05), xlabel="forget gate", ylabel="share of units and steps")
     right.legend(loc="upper center")
     return numbers
 
@@ -318,10 +321,12 @@ def draw_recall(axes: Any, records: Sequence[Mapping[str, Any]]) -> dict[str, fl
         hits = [r["result"]["accuracy"] for r in runs]
         right.plot(gains, hits, color=color, marker=marker, markersize=5, linestyle="none", label=cell)
         numbers |= {f"{cell}: mean accuracy at lag {lag}": m for lag, m in zip(lags, mean, strict=True)}
-    left.set(xscale="log", ylim=(0, 1.05), xlabel="lag (steps to remember)", ylabel="accuracy after training")
+    left.set(xscale="log", xlim=(lags[0] / 1.3, 1.3 * lags[-1]), ylim=(0, 1.05))
+    left.set(xlabel="lag (steps to remember)", ylabel="accuracy after training")
     left.set_xticks(lags, [str(lag) for lag in lags])
     left.minorticks_off()
     right.set(xscale="log", xlim=(FLOOR / 3, 1e4), ylim=(0, 1.05), xlabel="gain of the first input at initialisation")
+    right.set_ylabel("accuracy after training")
     for one in axes:
         one.axhline(1 / 8, color="0.6", linewidth=0.8)
     right.legend(loc="center left", fontsize=9)
