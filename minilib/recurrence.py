@@ -240,9 +240,10 @@ def lstm_slopes(gates: LSTMGates, c: Float[Array, "*batch d"]) -> LSTMSlopes:
 def lstm_jacobian(slopes: LSTMSlopes, U: Float[Array, "rows d"]) -> Float[Array, "*batch 2*d 2*d"]:
     r"""$\partial(c_t, h_t)/\partial(c_{t-1}, h_{t-1})$: the whole state against the whole state.
 
-    With $M = \mathrm{diag}(s_i)U_i + \mathrm{diag}(s_f)U_f + \mathrm{diag}(s_c)U_c$ and $T = $ out the blocks are
+    With the slopes $s$ and $p = $ out of :func:`lstm_slopes`, and
+    $M = \mathrm{diag}(s_i)U_i + \mathrm{diag}(s_f)U_f + \mathrm{diag}(s_c)U_c$, the blocks are
     $$\begin{pmatrix} \mathrm{diag}(f) & M \\
-    \mathrm{diag}(Tf) & \mathrm{diag}(T)M + \mathrm{diag}(s_o)U_o \end{pmatrix}.$$
+    \mathrm{diag}(pf) & \mathrm{diag}(p)M + \mathrm{diag}(s_o)U_o \end{pmatrix}.$$
     """
     s, d = slopes, slopes.keep.shape[-1]
     xp = namespace(slopes=s.keep, U=U)
@@ -265,7 +266,7 @@ class LSTMGradient(NamedTuple):
 def lstm_vjp(
     delta_c: Float[Array, "*batch d"], delta_h: Float[Array, "*batch d"], slopes: LSTMSlopes, U: Float[Array, "4*d d"]
 ) -> LSTMGradient:
-    r"""$\delta_c' = \delta_c + \delta_h T$; $\;\delta_a = (\delta_c's_i, \delta_c's_f, \delta_c's_c, \delta_h s_o)$;
+    r"""$\delta_c' = \delta_c + \delta_h p$; $\;\delta_a = (\delta_c's_i, \delta_c's_f, \delta_c's_c, \delta_h s_o)$;
     $\;\delta_{c,t-1} = \delta_c' f$; $\;\delta_{h,t-1} = \delta_a U$.
 
     One step of back-propagation in the symbols of :func:`lstm_jacobian`, without building the matrix.

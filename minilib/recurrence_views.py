@@ -67,6 +67,7 @@ def explore_memory() -> Any:
         draw_memory,
         alt="Left: size of each lag's term in the gradient. Right: gain of the Jacobian product and of the gate alone.",
         labels={
+            "gain": "scale g of U",
             "memory_bias": "forget/update bias",
             "input_bias": "input/reset bias",
             "input_std": "input scale",
@@ -139,7 +140,7 @@ def draw_tanh_step(axes: Any, h: float = 0.5, largest: float = 8.0) -> dict[str,
     for state, style in ((0.1, ":"), (h, "-"), (0.9, "--")):
         left.plot(u, rec.tanh_slope(np.tanh(u * state)) * u, linestyle=style, label=f"$h_{{t-1}}$ = {state:g}")
     left.plot(u, u, color="0.6", linewidth=0.8, label="linear or active relu")
-    left.axhline(BOUND / h, color="C1", linewidth=0.8, linestyle="-.", label=f"0.4477/{h:g}")
+    left.axhline(BOUND / h, color="C1", linewidth=0.8, linestyle="-.", label=f"0.4478/{h:g}")
     left.set(xlim=(0, largest), ylim=(0, 5), xlabel="weight u", ylabel=r"$\partial h_t/\partial h_{t-1}$")
     left.legend(loc="center right")
     settled = np.full_like(u, 0.5)
@@ -151,7 +152,7 @@ def draw_tanh_step(axes: Any, h: float = 0.5, largest: float = 8.0) -> dict[str,
     right.set(xlim=(0, largest), ylim=(0, 1.2), xlabel="weight u", ylabel="value at rest")
     right.legend(loc="center right")
     at_two = np.interp(2.0, u, u * rec.tanh_slope(settled))
-    return {"bound 0.4477/h": BOUND / h, "weight at the bound": 0.771703 / h, "multiplier at u = 2": at_two}
+    return {"bound 0.4478/h": BOUND / h, "weight at the bound": 0.771703 / h, "multiplier at u = 2": at_two}
 
 
 BOUND = 0.447743
@@ -188,7 +189,7 @@ def draw_lyapunov(axes: Any, gains: Sequence[float], rates: Mapping[int, np.ndar
         axes.fill_between(gains, np.min(seeds, axis=0), np.max(seeds, axis=0), color=line.get_color(), alpha=0.15)
         numbers[f"mean exponent at g = 2, d = {width}"] = float(np.interp(2.0, gains, np.mean(seeds, axis=0)))
     axes.axhline(0, color="0.6", linewidth=0.8)
-    axes.set(xlim=(min(gains), max(gains)), ylim=(-2, 1.2), xlabel="gain g", ylabel="growth (nats a step)")
+    axes.set(xlim=(min(gains), max(gains)), ylim=(-2, 1.2), xlabel="scale g of U", ylabel="growth (nats a step)")
     axes.legend(loc="upper left")
     return numbers
 

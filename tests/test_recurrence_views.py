@@ -154,7 +154,7 @@ def test_the_drawing_of_a_tanh_step_shows_the_bound_that_a_fine_grid_finds(h):
     u = np.linspace(0, 8, 800_001)
     slope = u * (1 - np.tanh(u * h) ** 2)
     got = picture(pictures.draw_tanh_step, h=h).numbers
-    assert got["bound 0.4477/h"] == pytest.approx(slope.max(), rel=1e-5)
+    assert got["bound 0.4478/h"] == pytest.approx(slope.max(), rel=1e-5)
     assert got["weight at the bound"] == pytest.approx(u[slope.argmax()], abs=1e-4)
     y = 2.0
     for _ in range(99):
