@@ -18,10 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minilib import recurrence
+from minilib.recurrence import back_through_time
+from minilib.recurrence_numpy import Network, gru_reset_after_network, lstm_network, rnn_network
 from minilib.recurrence_torch import GRU, LSTM, RNN
 from minilib.training import Config as Training
 from minilib.training import Diverged, constant, generator, train
@@ -117,18 +119,12 @@ def build(config: Config) -> Recall:
 # before training
 
 
-def _slopes(cell: Cell, x: Tensor) -> tuple[Callable, int, object]:
-    """The cell's vector-Jacobian product, the number of parts of its state, and the slopes at all steps."""
-    W, U, b, zero = cell.W, cell.U, cell.b, x.new_zeros(x.shape[1], cell.d)
-    if isinstance(cell, RNN):
-        return recurrence.rnn_vjp, 1, recurrence.tanh_slope(cell(x).h)
-    if isinstance(cell, LSTM):
-        states = recurrence.lstm_scan(x, zero, zero, W, U, b)
-        gates = recurrence.lstm_gates(x, recurrence.preceding(states.h, zero), W, U, b)
-        return recurrence.lstm_vjp, 2, recurrence.lstm_slopes(gates, recurrence.preceding(states.c, zero))
-    before = recurrence.preceding(cell(x).h, zero)
-    gates = recurrence.gru_reset_after_gates(x, before, W, U, b, cell.b_u)
-    return recurrence.gru_reset_after_vjp, 1, recurrence.gru_reset_after_slopes(gates, before)
+def _network(cell: Cell, x: Tensor) -> Network:
+    """Run the cell's weights over a sequence on numbers."""
+    weights = [weight.numpy() for weight in (cell.W, cell.U, cell.b)]
+    if isinstance(cell, GRU):
+        return gru_reset_after_network(x.numpy(), *weights, cell.b_u.numpy())
+    return (lstm_network if isinstance(cell, LSTM) else rnn_network)(x.numpy(), *weights)
 
 
 @torch.no_grad()
@@ -138,15 +134,15 @@ def gains(cell: Cell, x: Tensor) -> dict[str, float]:
     All rows of $\partial s_T/\partial\cdot$ go back through time at once, the unit vectors as a further batch axis. The
     output $h$ is the last part of the state, so its rows are the last d.
     """
-    vjp, parts, slopes = _slopes(cell, x)
-    rows = torch.eye(parts * cell.d, dtype=x.dtype)[:, None, :].expand(-1, x.shape[1], -1)
-    back = recurrence.back_through_time(vjp, rows.split(cell.d, dim=-1), slopes, cell.U)
-    state = torch.cat(back[:-1], dim=-1)[1]
-    by_input = (back.a[:, -cell.d :] @ cell.W).square().sum((1, 2, 3)) / (x.shape[1] * cell.d)
+    net, parts, batch = _network(cell, x), 2 if isinstance(cell, LSTM) else 1, x.shape[1]
+    rows = np.broadcast_to(np.eye(parts * cell.d)[:, None, :], (parts * cell.d, batch, parts * cell.d))
+    back = back_through_time(net.vjp, tuple(np.split(rows, parts, axis=-1)), net.slopes, net.U)
+    state = sum((part[1] ** 2).sum() for part in back[:-1])
+    by_input = ((back.a[:, -cell.d :] @ cell.W.numpy()) ** 2).sum((1, 2, 3)) / (batch * cell.d)
     return {
-        "gain_state": _digits(state.square().sum().item() / (x.shape[1] * len(rows))),
-        "gain_input": _digits(by_input[0].item()),
-        "share_input": _digits(by_input[0].item() / by_input.sum().item()),
+        "gain_state": _digits(state / (batch * len(rows))),
+        "gain_input": _digits(by_input[0]),
+        "share_input": _digits(by_input[0] / by_input.sum()),
     }
 
 

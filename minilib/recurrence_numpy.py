@@ -22,8 +22,8 @@ CELLS = ("tanh RNN", "relu RNN", "LSTM", "GRU")
 class Network(NamedTuple):
     """One run of a cell over T steps from the zero state, and all that the derivative of each step needs.
 
-    `states`, `gates` and `slopes` are what the cell's formulas return, time first; `dominant` (T, d) is the gate that
-    keeps the old state, NaN in a simple RNN, which has none.
+    `states`, `gates` and `slopes` are what the cell's formulas return, time first; `dominant`, (T, *batch, d), is the
+    gate that keeps the old state, NaN in a simple RNN, which has none.
     """
 
     states: Any
@@ -35,12 +35,16 @@ class Network(NamedTuple):
     jacobian: Callable[..., np.ndarray]
 
     def jacobians(self) -> np.ndarray:
-        r"""$J_t = \partial s_t/\partial s_{t-1}$ for t = 1 … T, shape (T, m, m); m = 2d for the LSTM, else d."""
+        r"""$J_t = \partial s_t/\partial s_{t-1}$ for t = 1 … T, (T, *batch, m, m); m = 2d for the LSTM, else d."""
         return self.jacobian(self.slopes, self.U)
 
     def products(self) -> np.ndarray:
-        r"""$\partial s_T/\partial s_{T-k}$ for k = 0 … T, shape (T+1, m, m)."""
+        r"""$\partial s_T/\partial s_{T-k}$ for k = 0 … T, (T+1, *batch, m, m)."""
         return rec.jacobian_products(self.jacobians())
+
+
+def _zero_state(x: np.ndarray, U: np.ndarray) -> np.ndarray:
+    return np.zeros((*x.shape[1:-1], U.shape[1]))
 
 
 def rnn_network(
@@ -51,14 +55,14 @@ def rnn_network(
     phi: Callable[[Any], Any] = np.tanh,
     slope: Callable[[Any], Any] = rec.tanh_slope,
 ) -> Network:
-    r"""Run a simple RNN over `x` (T, d_x); `slope` is $\phi'$ in terms of the value of `phi`."""
-    h = rec.rnn_scan(x, np.zeros(U.shape[1]), W, U, b, phi)
+    r"""Run a simple RNN over `x` (T, *batch, d_x); `slope` is $\phi'$ in terms of the value of `phi`."""
+    h = rec.rnn_scan(x, _zero_state(x, U), W, U, b, phi)
     return Network(h, (), slope(h), U, np.full_like(h, np.nan), rec.rnn_vjp, rec.rnn_jacobian)
 
 
 def lstm_network(x: np.ndarray, W: np.ndarray, U: np.ndarray, b: np.ndarray) -> Network:
-    """Run an LSTM over `x` (T, d_x); its dominant gate is f."""
-    zero = np.zeros(U.shape[1])
+    """Run an LSTM over `x` (T, *batch, d_x); its dominant gate is f."""
+    zero = _zero_state(x, U)
     states = rec.lstm_scan(x, zero, zero, W, U, b)
     gates = rec.lstm_gates(x, rec.preceding(states.h, zero), W, U, b)
     slopes = rec.lstm_slopes(gates, rec.preceding(states.c, zero))
@@ -66,8 +70,8 @@ def lstm_network(x: np.ndarray, W: np.ndarray, U: np.ndarray, b: np.ndarray) -> 
 
 
 def gru_network(x: np.ndarray, W: np.ndarray, U: np.ndarray, b: np.ndarray) -> Network:
-    """Run a GRU, reset before the matrix, over `x` (T, d_x); its dominant gate is z."""
-    zero = np.zeros(U.shape[1])
+    """Run a GRU, reset before the matrix, over `x` (T, *batch, d_x); its dominant gate is z."""
+    zero = _zero_state(x, U)
     h = rec.gru_scan(x, zero, W, U, b)
     before = rec.preceding(h, zero)
     gates = rec.gru_gates(x, before, W, U, b)
@@ -75,8 +79,8 @@ def gru_network(x: np.ndarray, W: np.ndarray, U: np.ndarray, b: np.ndarray) -> N
 
 
 def gru_reset_after_network(x: np.ndarray, W: np.ndarray, U: np.ndarray, b: np.ndarray, b_u: np.ndarray) -> Network:
-    """Run a GRU, reset after the matrix, over `x` (T, d_x); its dominant gate is z."""
-    zero = np.zeros(U.shape[1])
+    """Run a GRU, reset after the matrix, over `x` (T, *batch, d_x); its dominant gate is z."""
+    zero = _zero_state(x, U)
     h = rec.gru_reset_after_scan(x, zero, W, U, b, b_u)
     before = rec.preceding(h, zero)
     gates = rec.gru_reset_after_gates(x, before, W, U, b, b_u)

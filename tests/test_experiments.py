@@ -296,6 +296,9 @@ def test_the_cells_are_what_their_names_say():
     for bias in (0, 1, 4):
         assert (cells[f"lstm bias {bias}"].b.chunk(4)[1] == bias).all()
     assert 0 < cells["lstm chrono"].b.chunk(4)[1].min() < 2 < cells["lstm chrono"].b.chunk(4)[1].max() < 3.94
+    i, f, _, _ = cells["lstm bias 4/-4"].b.chunk(4)
+    assert (i == -4).all()
+    assert (f == 4).all()
     assert (cells["gru bias 4"].b.chunk(3)[1] == 4).all()
 
 

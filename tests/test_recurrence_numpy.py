@@ -104,6 +104,17 @@ def test_each_product_is_the_slope_of_the_last_state_by_the_state_that_many_step
 
 
 @each_network
+def test_a_batch_of_sequences_is_each_of_them_alone(kind):
+    make, _, cell, _ = NETWORKS[kind]
+    x = np.stack([sequence(seed) for seed in (1, 2)], axis=1)
+    together = make(x, *cell)
+    for k in range(2):
+        alone = make(x[:, k], *cell)
+        np.testing.assert_allclose(together.products()[:, k], alone.products(), rtol=1e-10, atol=1e-14)
+        np.testing.assert_allclose(together.dominant[:, k], alone.dominant, rtol=1e-13)
+
+
+@each_network
 def test_a_row_sent_back_through_the_steps_is_the_row_times_the_products(kind):
     network, _ = build(kind)
     parts = 2 if kind == "LSTM" else 1
