@@ -5,6 +5,15 @@
 Ideas, each building only on those above it:
 
     recurrence      RNN, LSTM and GRU; their Jacobians; what happens over many steps
+    layernorm       layer norm and RMS norm
+    rope            rotary positions, in both layouts
+    attention       scaled dot-product attention, masks, heads, the memory-lean form
+    entropy         entropy of attention, and the laws by which its scale may follow the length
+    synthesizer     attention whose scores are dense, random, factorised or mixed
+    depth           gains of activations, initialisation, what a deep residual stack does to a signal
+    gau             the gated attention unit, its magnitude, and FLASH
+    wordpiece       the tokenizer of BERT
+    bert            the encoder of BERT
 
 Tools of the course:
 
@@ -21,7 +30,18 @@ modules, ``recurrence_numpy`` networks run on numbers, ``recurrence_views`` the 
 networks that others trained, ``recurrence_exercises`` the exercises. Importing ``minilib`` imports none of them.
 """
 
-IDEAS = ("recurrence",)
+IDEAS = (
+    "recurrence",
+    "layernorm",
+    "rope",
+    "attention",
+    "entropy",
+    "synthesizer",
+    "depth",
+    "gau",
+    "wordpiece",
+    "bert",
+)
 """The ideas in order of dependence: each may import only those before it."""
 
 __version__ = "0.1.0"

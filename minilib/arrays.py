@@ -117,3 +117,8 @@ def positions(n: int, like: Array) -> Int[Array, "n"]:
         raise ValueError(f"n must be non-negative, got {n}")
     xp = array_namespace(like)
     return xp.arange(n, device=like.device)
+
+
+def running_sum(x: Array, axis: int = -1) -> Array:
+    r"""$y_i = x_0 + \dots + x_i$ along `axis`, of numbers of any kind."""
+    return array_namespace(x).cumulative_sum(x, axis=axis)
