@@ -250,11 +250,12 @@ def test_each_notebook_keeps_the_rules(path, rule):
     assert not complaints, "\n".join([f"{path.name}: {rule.__name__.replace('_', ' ')}? No:", *complaints])
 
 
-def test_there_is_a_notebook_for_the_start_and_for_each_idea():
+def test_there_is_a_notebook_for_the_start_and_each_chapter_is_about_one_idea_after_the_other():
     stems = [path.stem for path in NOTEBOOKS]
     assert stems[0] == "00_start_here"
-    assert {stem.partition("_")[2] for stem in stems[1:]} == set(IDEAS)
     assert [stem[:2] for stem in stems] == [f"{number:02}" for number in range(len(stems))]
+    chapters = [stem[3:] for stem in stems[1:]]
+    assert chapters == [idea for idea in IDEAS if idea in chapters]
 
 
 # ---------------------------------------------------------------------------------------------------------------
