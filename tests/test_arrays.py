@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minilib.arrays import chunks, expect_shape, gelu, namespace, positions, relu, sigmoid, silu, softmax, unstack
+from minilib.arrays import (
+    chunks,
+    exact_gelu,
+    expect_shape,
+    gelu,
+    namespace,
+    positions,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    unstack,
+)
 
 SHAPE = (2, 3, 5)
 """Pairwise different primes, so that no two axes can be mistaken."""
@@ -89,6 +101,13 @@ def test_relu_keeps_what_is_positive_and_nothing_else(xp):
     np.testing.assert_array_equal(np.asarray(relu(x)), [0, 0, 0, 0, 1e-300, 2.5, math.inf])
 
 
+@pytest.mark.torch
+def test_the_slope_of_relu_is_one_where_it_is_positive_and_zero_elsewhere_the_kink_included(torch):
+    x = torch.tensor([-1.5, -0.0, 0.0, 2.5], requires_grad=True)
+    relu(x).sum().backward()
+    assert x.grad.tolist() == [0, 0, 0, 1]
+
+
 def test_silu_is_the_input_times_its_sigmoid_and_has_its_minimum_where_theory_says(xp):
     x = xp.linspace(-4, 4, 8001, dtype=xp.float64)
     np.testing.assert_allclose(np.asarray(silu(x)), np.asarray(x * sigmoid(x)), rtol=1e-14, atol=1e-15)
@@ -102,6 +121,25 @@ def test_gelu_is_within_5e_4_of_the_exact_one_but_not_within_4e_4():
     x = np.linspace(-8, 8, 16_001)
     error = np.abs(gelu(x) - [v * cumulative(v) for v in x])
     assert 4e-4 < error.max() < 5e-4
+
+
+def test_the_exact_gelu_is_within_2e_8_of_its_definition_and_its_tail_within_1_2e_7_of_itself(xp):
+    x = xp.linspace(-12, 12, 24_001, dtype=xp.float64)
+    got, want = np.asarray(exact_gelu(x)), np.array([v * cumulative(v) for v in np.linspace(-12, 12, 24_001)])
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-8)
+    np.testing.assert_allclose(got[:12_000], want[:12_000], rtol=1.2e-7, atol=1e-15)
+
+
+def test_the_exact_gelu_minus_its_mirror_image_is_the_input(xp):
+    x = xp.linspace(-9, 9, 181, dtype=xp.float64)
+    np.testing.assert_allclose(np.asarray(exact_gelu(x) - exact_gelu(-x)), np.asarray(x), rtol=1e-14, atol=1e-14)
+
+
+def test_the_exact_gelu_keeps_the_dtype_and_saturates_without_overflow(xp):
+    x = xp.asarray([-1e4, -100.0, 0.0, 100.0, 1e4], dtype=xp.float32)
+    got = exact_gelu(x)
+    assert got.dtype == xp.float32
+    np.testing.assert_allclose(np.asarray(got), [0, 0, 0, 100, 1e4], atol=1e-40, rtol=0)
 
 
 @pytest.mark.torch
