@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import Row
+from . import Row, growth
 
-NAMES = ("imports", "jacobians", "scans", "widgets")
-PACKAGES = ("minilib", "numpy", "torch", "matplotlib", "ipywidgets")
+NAMES = ("imports", "jacobians", "scans", "attention", "synthesizer", "gau", "widgets")
+PACKAGES = ("minilib", "numpy", "torch", "matplotlib", "ipywidgets", "x-transformers", "FLASH-pytorch")
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks.json"
 
 
@@ -32,18 +32,35 @@ def as_table(rows: Sequence[Row]) -> str:
     """One line for each comparison, the aim last."""
     lines = []
     for row in rows:
-        line = f"{'✓' if row.reached else '✗'} {row.what}: {row.ours:.3g} ms"
+        length = "" if row.n is None else f", n = {row.n}"
+        line = f"{'✓' if row.reached else '✗'} {row.what}{length}: {row.ours:.3g} ms"
         if row.limit is not None:
             line += f" (at most {row.limit:g})"
         if row.ratio is not None:
-            line += f"; {row.peer} {row.peers:.3g} ms; {row.ratio:.3g} times as fast (at least {row.aim:g})"
+            line += f"; {row.peer} {row.peers:.3g} ms; {row.ratio:.3g} times as fast{_at_least(row.aim)}"
+        if row.memory_ratio is not None:
+            line += f"; {row.memory:.3g} and {row.peers_memory:.3g} MB{_at_least(row.memory_aim)}"
         lines.append(line + (f"; {row.note}" if row.note else ""))
     return "\n".join(lines)
 
 
+def _at_least(aim: float | None) -> str:
+    return "" if aim is None else f" (at least {aim:g})"
+
+
+def as_slopes(found: Sequence[dict[str, Any]]) -> str:
+    """One line for each comparison at several lengths."""
+    line = "  {what}: time as n^{ours:.2f}, memory as n^{memory:.2f}; {peer}: n^{peers:.2f}, n^{peers_memory:.2f}"
+    return "\n".join(line.format(**slopes) for slopes in found)
+
+
 def as_record(row: Row) -> dict[str, Any]:
     """A row with its ratio, all numbers to the three digits that such timings are worth."""
-    values = row._asdict() | {"ratio": row.ratio, "reached": row.reached}
+    ratios = {"ratio": row.ratio, "memory_ratio": row.memory_ratio}
+    return _three_digits(row._asdict() | ratios | {"reached": row.reached})
+
+
+def _three_digits(values: dict[str, Any]) -> dict[str, Any]:
     return {name: float(f"{v:.3g}") if isinstance(v, float) else v for name, v in values.items()}
 
 
@@ -57,14 +74,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no benchmark named {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ |= {"OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "99"}  # the profiler tells of each start and stop
     records = {}
     for name in options.names or NAMES:
         start = time.perf_counter()
         rows = importlib.import_module(f"benchmarks.{name}").run(options.quick)
-        print(as_table(rows), flush=True)
+        slopes = growth(rows)
+        print("\n".join(filter(None, (as_table(rows), as_slopes(slopes)))), flush=True)
         print(f"  [{name}: {time.perf_counter() - start:.0f} s]", flush=True)
         records[name] = {"provenance": provenance(), "rows": [as_record(row) for row in rows]}
+        if slopes:
+            records[name]["growth"] = [_three_digits(one) for one in slopes]
     if options.into or not options.quick:
         _write(options.into or RESULTS, records)
     return 0

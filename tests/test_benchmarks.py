@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks
 from benchmarks import Row, imports, in_turn, milliseconds
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +46,8 @@ def test_more_work_takes_longer():
 def test_a_ratio_says_how_many_times_faster_we_are():
     assert Row("x", ours=2.0, peer="y", peers=50.0).ratio == 25
     assert Row("x", ours=2.0).ratio is None
+    assert Row("x", ours=2.0, memory=3.0, peers_memory=12.0).memory_ratio == 4
+    assert Row("x", ours=2.0).memory_ratio is None
 
 
 @pytest.mark.parametrize(
@@ -55,10 +58,65 @@ def test_a_ratio_says_how_many_times_faster_we_are():
         (Row("x", ours=2.0, peer="y", peers=40.0, aim=20), True),
         (Row("x", ours=2.0, peer="y", peers=39.0, aim=20), False),
         (Row("x", ours=2.0, limit=1, peer="y", peers=90.0, aim=20), False),
+        (Row("x", ours=2.0, peer="y", peers=1.0, memory=3.0, peers_memory=6.0, memory_aim=2), True),
+        (Row("x", ours=2.0, peer="y", peers=9.0, aim=1, memory=3.0, peers_memory=5.9, memory_aim=2), False),
     ],
 )
 def test_a_row_says_whether_its_aim_is_reached(row, reached):
     assert row.reached is reached
+
+
+@pytest.mark.torch
+def test_peak_memory_is_what_is_held_at_once_and_not_what_was_ever_asked_for():
+    import torch
+
+    def one_after_the_other():
+        a = torch.empty(250_000)
+        b = torch.empty(500_000)
+        del a
+        c = torch.empty(250_000)
+        return b, c
+
+    def inside_an_operator():
+        (torch.ones(250_000).double() + 1).sum()
+
+    kept = torch.empty(2_000_000)
+    assert benchmarks.peak_megabytes(one_after_the_other) == pytest.approx(3, rel=0.01)
+    assert benchmarks.peak_megabytes(inside_an_operator) == pytest.approx(4, rel=0.01)
+    assert benchmarks.peak_megabytes(lambda: kept.sum()) < 0.01
+
+
+@pytest.mark.torch
+def test_a_pass_pays_for_its_own_gradients_each_time():
+    import torch
+
+    layer, x = torch.nn.Linear(1000, 500, bias=False), torch.ones(7, 1000)
+    step = benchmarks.learning(lambda: layer(x), layer.parameters())
+    assert [benchmarks.peak_megabytes(step) for _ in range(3)] == pytest.approx([2, 2, 2], rel=0.05)
+    assert layer.weight.grad is None
+
+
+@pytest.mark.torch
+def test_two_calls_that_compute_something_else_are_not_compared():
+    import torch
+
+    benchmarks.agree(lambda: torch.ones(3), lambda: torch.ones(3) + 1e-4)
+    with pytest.raises(AssertionError):
+        benchmarks.agree(lambda: torch.ones(3), lambda: torch.ones(3) + 1e-2)
+
+
+def test_the_exponent_of_a_power_is_its_exponent():
+    lengths = [128, 512, 2048]
+    assert benchmarks.exponent(lengths, [3 * n**1.7 for n in lengths]) == pytest.approx(1.7)
+
+
+def test_growth_is_told_of_what_was_measured_at_several_lengths():
+    rows = [Row("a", 2.0 * n, None, "b", 1.0 * n**2, n=n, memory=5.0, peers_memory=n**0.5) for n in (4, 8, 64)]
+    rows += [Row("a", 1.0, None, "c", 1.0, n=4, memory=1.0, peers_memory=1.0), Row("d", 1.0)]
+    (found,) = benchmarks.growth(rows)
+    assert (found["what"], found["peer"], found["lengths"]) == ("a", "b", [4, 8, 64])
+    slopes = [found[name] for name in ("ours", "peers", "memory", "peers_memory")]
+    assert slopes == pytest.approx([1, 2, 0, 0.5], abs=1e-9)
 
 
 def benchmark(*arguments):
@@ -69,7 +127,7 @@ def benchmark(*arguments):
 def test_an_unknown_name_is_refused():
     told = benchmark("speed")
     assert told.returncode == 2
-    assert "no benchmark named speed; there are imports, jacobians, scans, widgets" in told.stderr
+    assert "no benchmark named speed; there are imports, jacobians, scans, attention" in told.stderr
 
 
 @pytest.mark.torch
@@ -109,7 +167,7 @@ def measured(tmp_path_factory):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", ["imports", "jacobians", "scans", "widgets"])
+@pytest.mark.parametrize("name", ["imports", "jacobians", "scans", "attention", "synthesizer", "gau", "widgets"])
 def test_we_are_as_fast_as_we_say(measured, name):
     rows = measured[name]["rows"]
     assert rows
@@ -117,6 +175,7 @@ def test_we_are_as_fast_as_we_say(measured, name):
         print(row)
         assert row["limit"] is None or row["ours"] <= MARGIN * row["limit"], row
         assert row["aim"] is None or row["ratio"] >= row["aim"] / MARGIN, row
+        assert row["memory_aim"] is None or row["memory_ratio"] >= row["memory_aim"] / MARGIN, row
 
 
 @pytest.mark.torch
