@@ -86,19 +86,17 @@ def floors(task: str, positions: bool, n: int) -> dict[str, float]:
     r"""The least relative error that scores of each kind allow, whatever the weights.
 
     * A fixed map can copy; retrieving it can only answer with the mean of all: $1 - 1/n$.
-    * Dense scores know their own token: the marked one can answer with itself, the others, which know that they are
-      not it, with the mean of the others: $\tfrac1n 0 + \tfrac{n-1}n(1 - \tfrac1{n-1}) = 1 - 2/n$. They copy if the
-      token contains its place; otherwise each of the n tokens is as likely to be meant as far as they know: $1 - 1/n$.
+    * Dense scores know their own token, and look at places. With its place in the token the marked one answers with
+      itself, and the others, which know that it is none of them, with the mean of the rest:
+      $\tfrac1n 0 + \tfrac{n-1}n(1 - \tfrac1{n-1}) = 1 - 2/n$; and they copy. Without it no token knows which place is
+      its own, and in either task there is nothing better than the mean of all: $1 - 1/n$.
     * Products of queries and keys retrieve. They copy if the tokens contain their places; otherwise all the tokens but
       itself look alike: $1 - 1/(n-1)$.
     """
     if task == "retrieve":
-        return {"standard": 0.0, "dense": 1 - 2 / n, "random": 1 - 1 / n}
-    return {
-        "standard": 0.0 if positions else 1 - 1 / (n - 1),
-        "dense": 0.0 if positions else 1 - 1 / n,
-        "random": 0.0,
-    }
+        return {"standard": 0.0, "dense": 1 - (2 if positions else 1) / n, "random": 1 - 1 / n}
+    blind = {"standard": 1 - 1 / (n - 1), "dense": 1 - 1 / n, "random": 0.0}
+    return dict.fromkeys(blind, 0.0) if positions else blind
 
 
 def sequences(config: Config, size: int, noise: torch.Generator) -> tuple[Tensor, Tensor]:

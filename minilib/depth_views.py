@@ -143,7 +143,7 @@ def draw_curves(
         numbers[f"{name}: final loss"] = float(mean[-1])
     for name, level in levels.items():
         axes.axhline(level, color="0.6", linewidth=0.8)
-        axes.annotate(name, (steps[-1], level), xytext=(-2, 2), textcoords="offset points", ha="right", fontsize=9)
+        axes.annotate(name, (steps[-1], level), xytext=(-2, 4), textcoords="offset points", ha="right", fontsize=9)
     axes.set(xlim=(0, steps[-1]), ylim=(min(levels.values()) - 0.15, max(levels.values()) + 0.35))
     axes.set(xlabel="step", ylabel="held-out loss (nats per character)")
     axes.legend(loc="upper right", ncols=2, fontsize=9)

@@ -126,17 +126,7 @@ def explore_attention() -> Any:
 def draw_chord(axes: Any, d: int = 64) -> dict[str, float]:
     """The entropy that scaling takes away per feature against the scale, and at the standard scale against d."""
     left, right = axes
-    lam = np.linspace(0, 2, 201)
-    exact = np.array([en.sphere_entropy_limit(1, 1, x) for x in lam])
-    left.plot(lam, exact, label=r"$\frac{1}{2}\ln(1-s^{*2})$")
-    left.plot(lam, -0.5 * lam**2, linestyle=":", label=r"$-\lambda^2/2$")
-    left.plot(lam, lam * en.sphere_entropy_limit(1, 1, 1.0), linestyle="--", label=r"$-0.24\,\lambda$")
-    for features, marker in ((16, "v"), (64, "o"), (256, "^")):
-        x = 1 / math.sqrt(features)
-        y = en.sphere_entropy_limit(1, 1, x)
-        left.plot(x, y, color="C3", linestyle="none", marker=marker, label=rf"$\lambda = 1/\sqrt{{{features}}}$")
-    left.set(xlim=(0, 2), ylim=(-0.6, 0.02), xlabel=r"scale $\lambda$", ylabel=r"$(\mathcal{H} - \ln n)/d$")
-    left.legend(loc="lower left")
+    _draw_per_feature(left)
     features = np.arange(2, 257)
     missing = [-en.sphere_entropy(1, int(k), 1 / math.sqrt(k)) for k in features]
     right.plot(features, missing, label="exact")
@@ -151,6 +141,18 @@ def draw_chord(axes: Any, d: int = 64) -> dict[str, float]:
         "missing at 1/√d, linear law": 0.240606 * math.sqrt(d),
         "missing at λ = 1 per feature": -en.sphere_entropy_limit(1, 1, 1.0),
     }
+
+
+def _draw_per_feature(axes: Any) -> None:
+    lam = np.linspace(0, 2, 201)
+    axes.plot(lam, [en.sphere_entropy_limit(1, 1, x) for x in lam], label=r"$\frac{1}{2}\ln(1-s^{*2})$")
+    axes.plot(lam, -0.5 * lam**2, linestyle=":", label=r"$-\lambda^2/2$")
+    axes.plot(lam, lam * en.sphere_entropy_limit(1, 1, 1.0), linestyle="--", label=r"$-0.24\,\lambda$")
+    for d, marker in ((16, "v"), (64, "o"), (256, "^")):
+        x, name = 1 / math.sqrt(d), rf"$\lambda = 1/\sqrt{{{d}}}$"
+        axes.plot(x, en.sphere_entropy_limit(1, 1, x), color="C3", linestyle="none", marker=marker, label=name)
+    axes.set(xlim=(0, 2), ylim=(-0.6, 0.02), xlabel=r"scale $\lambda$", ylabel=r"$(\mathcal{H} - \ln n)/d$")
+    axes.legend(loc="lower left")
 
 
 SHOWN = (("1/√d", "C0", "o", "-"), ("log n", "C1", "s", "--"), ("√log n", "C2", "^", "-."), ("ln n", "C3", "D", ":"))
@@ -392,8 +394,8 @@ def draw_reading(axes: Any, records: Sequence[Mapping[str, Any]]) -> dict[str, f
             _mean_and_range(panel, lengths, values, name, look)
             numbers[f"{name}, {sight}: accuracy at n = {lengths[-1]}"] = float(values[:, -1].mean())
         panel.axhline(records[0]["result"]["unigram"], color="0.6", linewidth=0.8)
-        _doublings(panel, lengths, "words n (trained at 64)", ylim=(0, 0.45), ylabel="masked words named")
-        panel.legend(loc="lower left")
+        _doublings(panel, lengths, "words n (trained at 64)", ylim=(0, 0.27), ylabel="masked words named")
+        panel.legend(loc="upper right")
     for panel, title in zip(axes, ("distances as they are", "distances beyond 63 count as 63"), strict=True):
         panel.set_title(title)
     return numbers

@@ -411,7 +411,8 @@ def rotary_softmax_mass(
 def row_scatter(s: int, square: float | Array, fourth: float | Array) -> float | Array:
     r"""$\chi = \frac4s\,(E[z^4]/\nu^4 - 1)$: relative variance of $\|z_i\|^4$, by which rows of relu² weights differ.
 
-    A row of A grows with the length of its query. `square` is $\nu^2 = E[z^2]$, `fourth` is $E[z^4]$.
+    Exact to first order on the diagonal; the rest of a row scatters a little less. `square` is $\nu^2 = E[z^2]$,
+    `fourth` is $E[z^4]$.
     """
     return 4 * (fourth / square**2 - 1) / s
 
@@ -428,7 +429,8 @@ def output_rms(
 
     The entries off the diagonal are small, but the values that they weigh have a mean $\mu_v > 0$ and add up. `gain` g
     is that of $W_o$, `scatter` $\chi$ that of :func:`row_scatter`, 0 under softmax, whose rows sum to 1. The scatter
-    of the values is left out. With LeCun's initialisation, s = 128: within 5 percent at d = 768, 10 at 256, 20 at 64.
+    of the values is left out. With LeCun's initialisation and normed inputs it is within 15 percent of the mean over
+    seeds for d, n ≥ 64 and s ≥ 32; single seeds scatter by as much.
     """
     a, r = mass
     square = a * a * v_square + 2 * a * r * v_mean**2 + (r * v_mean) ** 2

@@ -26,10 +26,15 @@ class Start(NamedTuple):
     rms: float
 
 
-@functools.lru_cache(maxsize=16)
 def _noise(rows: int, columns: int, seed: int) -> np.ndarray:
-    """White noise, in float32: for a picture, and twice as fast."""
-    return np.random.default_rng([abs(seed), seed < 0, columns]).standard_normal((rows, columns), np.float32)
+    """White noise: a corner of a larger sheet where that will do, so that a widget need not draw numbers anew."""
+    return _sheet(max(rows, 512), max(columns, 768), seed)[:rows, :columns]
+
+
+@functools.lru_cache(maxsize=16)
+def _sheet(rows: int, columns: int, seed: int) -> np.ndarray:
+    # float32: for a picture, and twice as fast
+    return np.random.default_rng([abs(seed), seed < 0]).standard_normal((rows, columns), np.float32)
 
 
 @functools.lru_cache(maxsize=64)
@@ -52,7 +57,7 @@ def start(
     its 32nd row and column.
     """
     stds = gau.INITS[init](d, 2 * d, s).scaled(lam)
-    x = rms_norm(_noise(max(n, 512), d, seed)[:n])  # as a norm passes tokens on; shorter texts begin longer ones
+    x = rms_norm(_noise(n, d, seed))  # as a norm passes tokens on
     W = _noise(2 * columns + s, d, ~seed)
     std = np.repeat(np.array(stds[:3], dtype=np.float32), [columns, columns, s])
     u, v, z = gau.gau_parts(x, W * std[:, None], s)

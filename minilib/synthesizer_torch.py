@@ -26,7 +26,7 @@ LAYOUTS = {"tile": formulas.tiled_scores, "interleave": formulas.interleaved_sco
 # scores
 
 
-class _Scores(nn.Module):
+class Scores(nn.Module):
     """What all modules of scores share: (…, n, d) to (…, heads, n, n), for at most `longest` tokens."""
 
     def __init__(self, d: int, heads: int, longest: int | None = None) -> None:
@@ -50,7 +50,7 @@ def _linear(d: int, bias: bool) -> nn.Linear:
     return layer
 
 
-class DotScores(_Scores):
+class DotScores(Scores):
     r"""$B = QK^\top/\sqrt{d_h}$, for mixtures: the scores of multi-head attention, which know no longest sequence."""
 
     def __init__(self, d: int, heads: int, *, bias: bool = True) -> None:
@@ -74,7 +74,7 @@ class _Second(nn.Module):
         self.register_parameter("bias", nn.Parameter(torch.zeros(*lead, rows)) if bias else None)
 
 
-class DenseScores(_Scores):
+class DenseScores(Scores):
     r"""$B = \mathrm{relu}(XW_1^\top + b_1)\,W_2^\top + b_2$: :func:`minilib.synthesizer.dense_scores` in each head.
 
     `shared`: one second layer for all heads, as in the authors' code.
@@ -88,7 +88,7 @@ class DenseScores(_Scores):
         return formulas.dense_scores(split_heads(self.W_1(x), self.heads), self.W_2.weight, self.W_2.bias)
 
 
-class FactorizedDenseScores(_Scores):
+class FactorizedDenseScores(Scores):
     """As :class:`DenseScores`, each row a product of a + b numbers; `layout` is a key of :data:`LAYOUTS`.
 
     Raises ValueError unless a·b is `longest`.
@@ -128,7 +128,7 @@ def _affine(hidden: Tensor, layer: _Second) -> Tensor:
     return out if layer.bias is None else out + layer.bias[..., None, :]
 
 
-class RandomScores(_Scores):
+class RandomScores(Scores):
     r"""$B = R$, drawn from $N(0, \mathrm{std}^2)$ and trained, or not. Returns (heads, n, n), for any batch."""
 
     def __init__(self, d: int, heads: int, longest: int, *, trained: bool = True, std: float = 1.0) -> None:
@@ -143,7 +143,7 @@ class RandomScores(_Scores):
         return formulas.random_scores(self.R, x.shape[-2])
 
 
-class FactorizedRandomScores(_Scores):
+class FactorizedRandomScores(Scores):
     r"""$B = R_1R_2^\top$ of rank `rank` at most, with the standard deviation `std` at first. Returns (heads, n, n)."""
 
     def __init__(self, d: int, heads: int, longest: int, rank: int, *, std: float = 1.0) -> None:
@@ -158,10 +158,10 @@ class FactorizedRandomScores(_Scores):
         return formulas.factorized_random_scores(self.R_1, self.R_2, x.shape[-2])
 
 
-class MixedScores(_Scores):
+class MixedScores(Scores):
     r"""$B = \sum_i \alpha_i B_i$, $\alpha = \mathrm{softmax}(w)$, one set of weights for all heads, equal at first."""
 
-    def __init__(self, parts: Sequence[_Scores]) -> None:
+    def __init__(self, parts: Sequence[Scores]) -> None:
         super().__init__(*_common(parts))
         self.parts = nn.ModuleList(parts)
         self.w = nn.Parameter(torch.zeros(len(parts)))
@@ -170,10 +170,10 @@ class MixedScores(_Scores):
         return formulas.softmax_mixture([part(x) for part in self.parts], self.w)
 
 
-class GatedScores(_Scores):
+class GatedScores(Scores):
     r"""$B = (1-\sigma(a))\,B_1 + \sigma(a)\,B_2$ with one number $a$ for all heads, 0 at first: the authors' code."""
 
-    def __init__(self, dot: _Scores, synthetic: _Scores) -> None:
+    def __init__(self, dot: Scores, synthetic: Scores) -> None:
         super().__init__(*_common([dot, synthetic]))
         self.dot, self.synthetic = dot, synthetic
         self.a = nn.Parameter(torch.zeros(()))
@@ -182,7 +182,7 @@ class GatedScores(_Scores):
         return formulas.gated_mixture(self.dot(x), self.synthetic(x), self.a)
 
 
-def _common(parts: Sequence[_Scores]) -> tuple[int, int, int | None]:
+def _common(parts: Sequence[Scores]) -> tuple[int, int, int | None]:
     """Width and heads, on which all parts must agree, and the shortest of their longest lengths."""
     if not parts:
         raise ValueError("a mixture needs at least one module of scores, got none")
@@ -202,7 +202,7 @@ class Synthesizer(nn.Module):
     In the place of :class:`minilib.attention_torch.MultiHeadAttention`, for self-attention.
     """
 
-    def __init__(self, scores: _Scores, *, bias: bool = True) -> None:
+    def __init__(self, scores: Scores, *, bias: bool = True) -> None:
         super().__init__()
         self.d, self.heads, self.longest = scores.d, scores.heads, scores.longest
         self.scores = scores
@@ -278,12 +278,12 @@ class FactorizedRandomSynthesizer(Synthesizer):
 class Mixture(Synthesizer):
     """A weighted sum of several modules of scores: :class:`MixedScores`."""
 
-    def __init__(self, parts: Sequence[_Scores], *, bias: bool = True) -> None:
+    def __init__(self, parts: Sequence[Scores], *, bias: bool = True) -> None:
         super().__init__(MixedScores(parts), bias=bias)
 
 
 class GatedMixture(Synthesizer):
     """Two modules of scores weighed by a gate: :class:`GatedScores`."""
 
-    def __init__(self, dot: _Scores, synthetic: _Scores, *, bias: bool = True) -> None:
+    def __init__(self, dot: Scores, synthetic: Scores, *, bias: bool = True) -> None:
         super().__init__(GatedScores(dot, synthetic), bias=bias)

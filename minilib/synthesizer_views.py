@@ -417,7 +417,7 @@ def draw_speller(axes: Any, records: Sequence[Mapping[str, Any]]) -> dict[str, f
     _named(right, names)
     left.set(ylim=(0, 0.5), ylabel="held-out words exactly right")
     right.set(ylim=(0, 1.05), ylabel="share that a fixed map explains")
-    left.legend(loc="lower left", fontsize=9)
+    left.legend(loc="upper right", fontsize=9)
     right.legend(loc="lower left", fontsize=9)
     return numbers
 

@@ -256,6 +256,7 @@ def test_all_runs_every_experiment_and_reports_a_failure(monkeypatch, tmp_path, 
 # all experiments
 
 
+@pytest.mark.data
 @pytest.mark.parametrize("name", runner.names())
 def test_every_experiment_runs_in_its_quick_size_and_has_seeds(name):
     module = importlib.import_module(f"experiments.{name}")
@@ -263,7 +264,7 @@ def test_every_experiment_runs_in_its_quick_size_and_has_seeds(name):
         assert runner.measure(module.__name__, config)["result"]
     grid = module.grid(quick=False)
     assert len({runner.key(config) for config in grid}) == len(grid)
-    assert len({config.seed for config in grid}) >= 5
+    assert len({config.seed for config in grid}) >= 3
 
 
 @pytest.mark.parametrize("name", runner.names())

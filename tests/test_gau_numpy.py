@@ -25,8 +25,19 @@ def test_the_formulas_say_how_large_the_output_is_for_every_kernel_and_initialis
     said = predicted(**unit)
     diagonal, rest, rms = mean(**unit)
     assert said.rms == pytest.approx(rms, rel=0.15)
-    assert said.mass.diagonal == pytest.approx(diagonal, rel=0.25)
-    assert said.mass.rest == pytest.approx(rest, rel=0.25)
+    # Under softmax one is 1 less the other, and can be small.
+    close = {"abs": 0.1} if kernel.startswith("softmax") else {"rel": 0.25}
+    assert said.mass.diagonal == pytest.approx(diagonal, **close)
+    assert said.mass.rest == pytest.approx(rest, **close)
+
+
+def test_each_part_counts_by_its_own_deviation(monkeypatch):
+    uneven = {
+        part: lambda d, e, s, part=part: gau.lecun_stds(d, e, s)._replace(**{part: 1.5 / d**0.5}) for part in "uvz"
+    }
+    for part, init in uneven.items():
+        monkeypatch.setitem(gau.INITS, part, init)
+        assert predicted(**WIDE, init=part).rms == pytest.approx(mean(**WIDE, init=part)[2], rel=0.15), part
 
 
 @pytest.mark.parametrize("lam", [0.125, 0.5, 2.0])
@@ -42,12 +53,9 @@ def test_they_are_nearer_the_wider_the_input(d, within):
 
 
 def test_the_sample_of_columns_and_queries_stands_for_all():
-    small = start(n=64, d=64, s=32, seed=0)
-    full = start(n=64, d=64, s=32, seed=0, columns=128, rows=64)
-    assert small.diagonal == pytest.approx(full.diagonal, rel=0.1)
-    assert small.rms == pytest.approx(full.rms, rel=0.15)
-    few = start(n=64, d=64, s=32, seed=0, columns=128, rows=16)
-    assert few.rms == pytest.approx(full.rms, rel=0.3)
+    unit = {"n": 64, "d": 64, "s": 32}
+    sample = mean(16, **unit, columns=24, rows=16)
+    assert sample == pytest.approx(mean(16, **unit, columns=128, rows=64), rel=0.1)
 
 
 @pytest.mark.parametrize("kernel", gau.KERNELS)
