@@ -409,6 +409,13 @@ def _defaults(draw: Callable, ranges: Mapping[str, Any]) -> dict[str, Any]:
     return {name: parameters[name].default for name in ranges}
 
 
+def _log_limits(low: float, high: float) -> dict[str, float]:
+    """Sixteen steps an octave between powers of two, else fifty a decade; a browser moves a value to the next step."""
+    if all(math.log2(end).is_integer() for end in (low, high)):
+        return {"base": 2.0, "min": math.log2(low), "max": math.log2(high), "step": 1 / 16}
+    return {"base": 10.0, "min": math.log10(low), "max": math.log10(high), "step": 0.02}
+
+
 def _control(label: str, spec: Any, value: Any) -> Any:
     import ipywidgets
 
@@ -430,7 +437,7 @@ def _control(label: str, spec: Any, value: Any) -> Any:
     if not low <= value <= high:
         raise ValueError(f"{label}: the default {value} lies outside the range {low} … {high}")
     if step == "log":
-        kind, limits = ipywidgets.FloatLogSlider, {"min": math.log10(low), "max": math.log10(high), "step": 0.02}
+        kind, limits = ipywidgets.FloatLogSlider, _log_limits(low, high)
         return kind(value=value, readout_format=".3g", **limits, **look)
     if isinstance(low, int) and isinstance(high, int):
         return ipywidgets.IntSlider(value=value, min=low, max=high, step=step or 1, **look)
