@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 
 import numpy as np
 import pytest
 
 from minilib import entropy as en
 from minilib import entropy_exercises as ex
-from minilib.entropy_exercises import EXERCISES
 
-# What would give an exercise away, written as a reader would recognise it.
+# What would give an exercise away, written as a reader would recognise it; for tests/test_exercises.py.
 SECRETS = {
     "2.1": [r"2\^9", r"2\^\{11\}", r"tfrac\{11\}"],
     "2.2": [r"\\sqrt d/\\ln m", r"1\.2824", r"math\.sqrt\(d\) / math\.log\(m\)"],
     "2.3": [r"keepdims", r"/ math\.sqrt", r"q\.shape\[1\]"],
-    "2.4": [r"\\ln z", r"e \* s", r"leaving out"],
+    "2.4": [r"\\ln z", r"e \* s", r"(?i)leaving out"],
     "2.5": [r"\\min\(", r"mask\.sum", r"np\.log\(n\)"],
     "2.6": [r"p\}\{1-p\}", r"\(n-1\)", r"1 - p\)\)", r"11\.41"],
     "2.7": [r"-s\\Delta", r"\(n-1\)", r"n \*\*", r"1/s"],
@@ -26,26 +24,6 @@ SECRETS = {
     "2.10": [r"0\.489", r"1\.92", r"\\tfrac12\\lambda"],
     "2.11": [r"\b32\b", r"ratio, so", r"\* 15"],
 }
-
-
-def test_the_exercises_are_numbered_in_order_and_end_with_an_open_one():
-    assert [e.id for e in EXERCISES] == [f"2.{k}" for k in range(1, len(EXERCISES) + 1)]
-    assert [type(e).__name__ for e in EXERCISES] == ["Exercise"] * (len(EXERCISES) - 1) + ["OpenExercise"]
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
-def test_neither_question_nor_first_hint_nor_any_check_gives_the_answer_away(exercise):
-    wrong = [exercise.check(m.answer) for m in exercise.mistakes]
-    shown = "\n".join(map(repr, [exercise, exercise.hint(1), *wrong, exercise.check(lambda *_: np.zeros(2))]))
-    for secret in SECRETS[exercise.id]:
-        assert re.search(secret, str(exercise.solution()), re.IGNORECASE), secret
-        assert not re.search(secret, shown, re.IGNORECASE), secret
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
-def test_there_are_four_typical_mistakes_and_two_hints_at_least(exercise):
-    assert len(exercise.mistakes) >= 4
-    assert len(exercise.hints) >= 2
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -78,18 +78,16 @@ FREE = OpenExercise(
 SAMPLES = [TO_VECTOR, NUMBER, SEVERAL, FREE]
 
 
-def chapters():
-    """The exercises of all chapters, found by the name of their module."""
-    for path in sorted(Path(exercises.__file__).parent.glob("*_exercises.py")):
-        yield from importlib.import_module(f"minilib.{path.stem}").EXERCISES
-
-
-CHAPTERS = list(chapters())
+STEMS = sorted(path.stem for path in Path(exercises.__file__).parent.glob("*_exercises.py"))
+BY_CHAPTER = {stem: importlib.import_module(f"minilib.{stem}").EXERCISES for stem in STEMS}
+CHAPTERS = [exercise for chapter in BY_CHAPTER.values() for exercise in chapter]
+OWN = [pytest.param(e, f"test_{stem}", id=f"{e.id} {e.title}") for stem, es in BY_CHAPTER.items() for e in es]
 ROSTER = [pytest.param(e, id=f"{e.id} {e.title}") for e in SAMPLES + CHAPTERS]
 CATALOGUE = [pytest.param(e, m, id=f"{e.id} {m.name}") for e in SAMPLES + CHAPTERS for m in e.mistakes]
 COMPARED = [pytest.param(e, id=f"{e.id} {e.title}") for e in SAMPLES + CHAPTERS if not isinstance(e, OpenExercise)]
 every_exercise = pytest.mark.parametrize("exercise", ROSTER)
 every_compared_exercise = pytest.mark.parametrize("exercise", COMPARED)
+every_exercise_of_a_chapter = pytest.mark.parametrize(("exercise", "tests"), OWN)
 every_mistake = pytest.mark.parametrize(("exercise", "mistake"), CATALOGUE)
 
 
@@ -202,6 +200,30 @@ def test_hints_say_more_from_level_to_level(exercise):
     for level in (0, len(texts) + 1):
         with pytest.raises(ValueError, match=rf"hints 1 … {len(texts)}, got {level}"):
             exercise.hint(level)
+
+
+@pytest.mark.parametrize("chapter", BY_CHAPTER.values(), ids=BY_CHAPTER)
+def test_the_exercises_of_a_chapter_are_numbered_in_order_and_end_with_an_open_one(chapter):
+    number = chapter[0].id.partition(".")[0]
+    assert [e.id for e in chapter] == [f"{number}.{k}" for k in range(1, len(chapter) + 1)]
+    assert [type(e) for e in chapter] == [Exercise] * (len(chapter) - 1) + [OpenExercise]
+
+
+@every_exercise_of_a_chapter
+def test_neither_question_nor_first_hint_nor_any_check_gives_the_answer_away(exercise, tests):
+    """The tests of a chapter list what would, as SECRETS."""
+    wrong = [exercise.check(m.answer) for m in exercise.mistakes]
+    shown = "\n".join(map(repr, [exercise, exercise.hint(1), *wrong, exercise.check(lambda *_: np.zeros(2))]))
+    for secret in importlib.import_module(tests).SECRETS[exercise.id]:
+        assert re.search(secret, str(exercise.solution())), secret
+        assert not re.search(secret, shown, re.IGNORECASE), secret
+
+
+@every_exercise_of_a_chapter
+def test_there_are_four_typical_mistakes_and_two_hints_at_least(exercise, tests):
+    """Unless the tests of a chapter name another LEAST_MISTAKES."""
+    assert len(exercise.mistakes) >= getattr(importlib.import_module(tests), "LEAST_MISTAKES", 4)
+    assert len(exercise.hints) >= 2
 
 
 def test_no_two_exercises_share_a_number_or_a_title():

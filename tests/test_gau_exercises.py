@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 
 import numpy as np
 import pytest
@@ -12,9 +11,8 @@ from minilib import depth as dep
 from minilib import gau as unit
 from minilib import gau_exercises as ex
 from minilib.arrays import relu, silu
-from minilib.gau_exercises import EXERCISES
 
-# What would give an exercise away, written as a reader would recognise it.
+# What would give an exercise away, written as a reader would recognise it; for tests/test_exercises.py.
 SECRETS = {
     "4.1": [r"k ?\+ ?0\.5", r"k\+\\tfrac12", r"2 ?\*\* ?\(k ?- ?1\)", r"0\.816"],
     "4.2": [r"1\.13", r"0\.77\d", r"0\.041"],
@@ -29,25 +27,8 @@ SECRETS = {
     "4.11": [r"0\.25 \*", r"nearly the same direction"],
 }
 
-
-def test_the_exercises_are_numbered_in_order_and_end_with_an_open_one():
-    assert [e.id for e in EXERCISES] == [f"4.{k}" for k in range(1, len(EXERCISES) + 1)]
-    assert [type(e).__name__ for e in EXERCISES] == ["Exercise"] * (len(EXERCISES) - 1) + ["OpenExercise"]
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
-def test_neither_question_nor_first_hint_nor_any_check_gives_the_answer_away(exercise):
-    wrong = [exercise.check(m.answer) for m in exercise.mistakes]
-    shown = "\n".join(map(repr, [exercise, exercise.hint(1), *wrong, exercise.check(lambda *_: np.zeros(2))]))
-    for secret in SECRETS[exercise.id]:
-        assert re.search(secret, str(exercise.solution())), secret
-        assert not re.search(secret, shown), secret
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
-def test_there_are_three_typical_mistakes_and_two_hints_at_least(exercise):
-    assert len(exercise.mistakes) >= 3
-    assert len(exercise.hints) >= 2
+LEAST_MISTAKES = 3
+"""The open exercise has three requirements."""
 
 
 # ---------------------------------------------------------------------------------------------------------------
