@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("ipywidgets")
 
+from drawings import Arguments
+
 from minilib import depth as dep
 from minilib import depth_views as pictures
-from minilib import views
-from minilib.views import figure
 
 RNG = np.random.default_rng(0)
 LAYERS = [3, 7, 19]
@@ -48,57 +48,14 @@ GIVEN = {
 }
 """Arguments of the drawings that have no defaults, made up."""
 
-DRAWINGS = [f for name, f in vars(pictures).items() if name.startswith("draw_")]
-each_drawing = pytest.mark.parametrize("draw", DRAWINGS, ids=lambda f: f.__name__)
+picture, drawn = Arguments(GIVEN).picture, Arguments(GIVEN).panels
 
 
-def picture(draw, **parameters):
-    return figure(draw, alt="a drawing", **GIVEN.get(draw.__name__, {}) | parameters)
-
-
-def drawn(draw, **parameters):
-    """The panels of a drawing, with all that it has put on them."""
-    canvas = views._Canvas(draw)
-    canvas.render(**GIVEN.get(draw.__name__, {}) | parameters)
-    return canvas.figure.axes
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# every drawing
-
-
-@each_drawing
-def test_a_drawing_runs_at_its_defaults_and_shows_finite_numbers(draw):
-    needed = {n for n, p in list(inspect.signature(draw).parameters.items())[1:] if p.default is p.empty}
-    assert needed == set(GIVEN.get(draw.__name__, {}))
-    numbers = picture(draw).numbers
-    assert len(numbers) >= 2
-    for label, value in numbers.items():
-        assert math.isfinite(value), label
-
-
-@each_drawing
-def test_a_drawing_is_the_same_every_time(draw):
-    assert picture(draw).svg == picture(draw).svg
-
-
-@each_drawing
-def test_every_panel_labels_both_axes_and_sets_its_limits_itself(draw):
-    for axes in drawn(draw):
-        assert axes.get_xlabel()
-        assert axes.get_ylabel()
-        assert not axes.get_autoscalex_on(), axes.get_xlabel()
-        assert not axes.get_autoscaley_on(), axes.get_ylabel()
-
-
-@each_drawing
-def test_lines_can_be_told_apart_without_their_colours_and_are_named(draw):
-    for axes in drawn(draw):
-        lines = [line for line in axes.lines if not line.get_label().startswith("_")]
-        looks = [(line.get_linestyle(), line.get_marker(), line.get_linewidth(), line._dash_pattern) for line in lines]
-        assert len({str(look) for look in looks}) == len(looks)
-        if len(lines) > 1:
-            assert {text.get_text() for text in axes.get_legend().texts} >= {line.get_label() for line in lines}
+def test_the_arguments_made_up_here_are_those_without_a_default():
+    for name, draw in vars(pictures).items():
+        if name.startswith("draw_"):
+            needed = {n for n, p in list(inspect.signature(draw).parameters.items())[1:] if p.default is p.empty}
+            assert needed == set(GIVEN.get(name, {}))
 
 
 # ---------------------------------------------------------------------------------------------------------------

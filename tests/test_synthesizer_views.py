@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 import math
-import re
-from html import unescape
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("ipywidgets")
 
+from drawings import Arguments
+
 from minilib import synthesizer as syn
 from minilib import synthesizer_numpy as run
 from minilib import synthesizer_views as pictures
-from minilib import views
 from minilib.arrays import softmax
 from minilib.views import figure
 
@@ -58,80 +54,10 @@ GIVEN = {
 }
 """Arguments of the drawings that have no defaults, made up, and of those that take long."""
 
-DRAWINGS = [f for name, f in vars(pictures).items() if name.startswith("draw_")]
+LOOKS = ("linestyle", "marker", "linewidth", "markersize")
+"""Where two curves lie on each other one shows through the other."""
 
-each_drawing = pytest.mark.parametrize("draw", DRAWINGS, ids=lambda f: f.__name__)
-
-
-def picture(draw, **parameters):
-    return figure(draw, alt="a drawing", **GIVEN.get(draw.__name__, {}) | parameters)
-
-
-@functools.cache
-def drawn(draw, **parameters):
-    """The panels of a drawing, with all that it has put on them; made once for all tests."""
-    canvas = views._Canvas(draw)
-    canvas.render(**GIVEN.get(draw.__name__, {}) | parameters)
-    return canvas.figure.axes
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# every drawing
-
-
-@each_drawing
-def test_a_drawing_runs_at_its_defaults_and_shows_finite_numbers(draw):
-    needed = {n for n, p in list(inspect.signature(draw).parameters.items())[1:] if p.default is p.empty}
-    numbers = figure(draw, alt="a drawing", **{n: GIVEN[draw.__name__][n] for n in needed}).numbers
-    assert len(numbers) >= 2
-    for label, value in numbers.items():
-        assert math.isfinite(value), label
-
-
-@each_drawing
-def test_a_drawing_is_the_same_every_time(draw):
-    assert picture(draw).svg == picture(draw).svg
-
-
-@each_drawing
-def test_every_panel_labels_both_axes(draw):
-    for axes in drawn(draw):
-        assert axes.get_xlabel()
-        assert axes.get_ylabel()
-
-
-@each_drawing
-def test_every_panel_sets_its_limits_itself(draw):
-    """Else the limits follow the data, two settings cannot be compared, and a widget draws its decor each time."""
-    for axes in drawn(draw):
-        assert not axes.get_autoscalex_on(), axes.get_xlabel()
-        assert not axes.get_autoscaley_on(), axes.get_ylabel()
-
-
-@each_drawing
-def test_lines_can_be_told_apart_without_their_colours(draw):
-    for axes in drawn(draw):
-        lines = [line for line in axes.lines if not line.get_label().startswith("_")]
-        looks = [
-            (line.get_linestyle(), line.get_marker(), line.get_linewidth(), line.get_markersize()) for line in lines
-        ]
-        assert len(set(looks)) == len(looks), [line.get_label() for line in lines]
-
-
-@each_drawing
-def test_a_panel_of_several_lines_names_each_in_its_legend(draw):
-    for axes in drawn(draw):
-        names = [line.get_label() for line in axes.lines if not line.get_label().startswith("_")]
-        if len(names) > 1:
-            assert {text.get_text() for text in axes.get_legend().texts} >= set(names)
-
-
-@each_drawing
-def test_no_grid_lies_over_an_image(draw):
-    """The widget keeps the grid in a bitmap below its data, and would draw an image over it."""
-    for axes in drawn(draw):
-        if axes.images:
-            assert not any(line.get_visible() for line in (*axes.get_xgridlines(), *axes.get_ygridlines()))
+picture, drawn = Arguments(GIVEN).picture, functools.cache(Arguments(GIVEN).panels)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -299,60 +225,9 @@ def test_the_drawing_of_trained_maps_shows_what_is_stored():
 # the widget
 
 
-def extremes(control):
-    """The settings at the ends of a control; of a row of buttons all."""
-    if hasattr(control, "options"):
-        return list(control.options)
-    return [control.min, control.max] if hasattr(control, "min") else [True, False]
-
-
-def rows_of(explorer):
-    """The read-out as a reader sees it."""
-    cells = re.findall(r"<th[^>]*>(.*?)</th><td[^>]*><b>(.*?)</b>", explorer._read_out.value)
-    return [f"  {unescape(label)}: {unescape(value)}" for label, value in cells]
-
-
 @pytest.fixture(scope="module")
 def explorer():
     return pictures.explore_head()
-
-
-def test_every_knob_of_the_drawing_is_a_control_that_a_reader_can_name(explorer):
-    assert list(explorer.controls) == list(inspect.signature(explorer.draw).parameters)[1:]
-    named = [control.description for control in explorer.controls.values()]
-    assert len(set(named)) == len(named)
-    assert explorer.alt.endswith(".")
-
-
-@settings(deadline=None, max_examples=60)
-@given(data=st.data())
-def test_no_corner_of_the_controls_makes_the_drawing_fail(explorer, data):
-    corner = {name: data.draw(st.sampled_from(extremes(c)), name) for name, c in explorer.controls.items()}
-    explorer.set(**corner)
-    assert explorer.error is None
-    assert all(math.isfinite(v) for v in explorer.numbers.values()), explorer.numbers
-
-
-def test_the_read_out_says_the_same_as_the_figure_at_both_ends_of_all_controls(explorer):
-    ends = [{name: extremes(c)[end] for name, c in explorer.controls.items()} for end in (0, -1)]
-    for values in [explorer.defaults, *ends]:
-        explorer.set(**values)
-        text = figure(explorer.draw, alt=explorer.alt, **explorer.values)._repr_mimebundle_()[0]["text/plain"]
-        assert [explorer.alt, *rows_of(explorer)] == text.splitlines()
-        assert explorer.png == views._Canvas(explorer.draw).render(**explorer.values)[0]
-
-
-def test_no_setting_of_the_widget_moves_its_axes(monkeypatch):
-    full, plain = [], views._Canvas._draw_decor
-    monkeypatch.setattr(views._Canvas, "_draw_decor", lambda self: (full.append(1), plain(self)))
-    explorer = pictures.explore_head()
-    for name, control in explorer.controls.items():
-        for value in extremes(control):
-            explorer.set(**explorer.defaults | {name: value})
-    for name in explorer.presets:
-        explorer.preset(name)
-        assert explorer.error is None
-    assert len(full) == 1
 
 
 def test_the_presets_show_what_their_names_promise(explorer):
