@@ -157,6 +157,15 @@ def positions(n: int, like: Array) -> Int[Array, "n"]:
     return xp.arange(n, device=like.device)
 
 
+def at_least_float32(like: Array) -> Any:
+    """Return float64 for an array of it, else float32: to count and to sum in, where narrower numbers cannot.
+
+    bfloat16 cannot count past 256, float16 not past 2048.
+    """
+    xp = namespace(like=like)
+    return xp.float64 if like.dtype == xp.float64 else xp.float32
+
+
 def running_sum(x: Array, axis: int = -1) -> Array:
     r"""$y_i = x_0 + \dots + x_i$ along `axis`, of numbers of any kind."""
     return array_namespace(x).cumulative_sum(x, axis=axis)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from jaxtyping import Bool, Float, Int
 
-from .arrays import Array, expect_shape, namespace, positions, running_sum, softmax
+from .arrays import Array, at_least_float32, expect_shape, namespace, positions, running_sum, softmax
 
 # ---------------------------------------------------------------------------------------------------------------
 # attention
@@ -123,8 +123,7 @@ def _attend(q: Array, k: Array, v: Array, mask: Array | None) -> _Partial:
     top = xp.clip(xp.max(scores, axis=-1, keepdims=True), min=lowest)
     e = xp.exp(scores - top)
     e = e if mask is None else e * xp.astype(mask, q.dtype)
-    # Sums of thousands of terms: float16 cannot count past 2048.
-    wide = xp.float64 if q.dtype == xp.float64 else xp.float32
+    wide = at_least_float32(q)
     return _Partial(*(xp.astype(a, wide) for a in (top, xp.sum(xp.astype(e, wide), axis=-1, keepdims=True), e @ v)))
 
 
@@ -215,7 +214,7 @@ def visible_keys(mask: Bool[Array, "*any n #m"], k: Float[Array, "*batch m d"]) 
     xp = namespace(k=k)
     expect_mask(mask, k)
     count = xp.sum(xp.astype(mask, xp.int64), axis=-1, keepdims=True) * (k.shape[-2] // mask.shape[-1])
-    return xp.astype(xp.clip(count, min=1), xp.float64 if k.dtype == xp.float64 else xp.float32)
+    return xp.astype(xp.clip(count, min=1), at_least_float32(k))
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from numbers import Real
 
 from jaxtyping import Bool, Float
 
-from .arrays import Array, namespace, relu, softmax
+from .arrays import Array, at_least_float32, namespace, relu, softmax
 from .attention import expect_mask, masked_softmax
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -32,7 +32,7 @@ def distribution_entropy(a: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
     Summed in float32 at least.
     """
     xp = namespace(a=a)
-    p = a if a.dtype == xp.float64 else xp.astype(a, xp.float32)
+    p = xp.astype(a, at_least_float32(a), copy=False)
     # The logarithm of 1, not of 0: where() alone would keep the value clean and make the gradient NaN.
     h = -xp.sum(p * xp.log(xp.where(p > 0, p, xp.ones_like(p))), axis=-1)
     return xp.astype(h, a.dtype) + 0.0  # −0 becomes 0

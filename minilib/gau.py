@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxtyping import Bool, Float
 
-from .arrays import Array, expect_shape, namespace, positions, relu, running_sum, silu
+from .arrays import Array, at_least_float32, expect_shape, namespace, positions, relu, running_sum, silu
 from .attention import attention_scores, attention_weights, causal_mask, visible_keys
 from .depth import lecun_std, xavier_std
 from .entropy import log_scale
@@ -39,13 +39,7 @@ def _seen(k: Array, mask: Array | None) -> Array:
     if mask is not None:
         return visible_keys(mask, k)
     xp = namespace(k=k)
-    return xp.full((1, 1), k.shape[-2], dtype=_wide(k), device=k.device)
-
-
-def _wide(x: Array) -> Any:
-    """float32 at least: bfloat16 cannot count past 256."""
-    xp = namespace(x=x)
-    return xp.float64 if x.dtype == xp.float64 else xp.float32
+    return xp.full((1, 1), k.shape[-2], dtype=at_least_float32(k), device=k.device)
 
 
 def _squared_relu(q: Array, k: Array, mask: Array | None, scale: Array) -> Array:
@@ -222,7 +216,7 @@ def mixed_chunk_attention(
     xp, n = namespace(q=q, k=k, q_lin=q_lin, k_lin=k_lin, v=v), v.shape[-2]
     here = xp.ones((n,), dtype=xp.bool, device=v.device) if real is None else real
     expect_shape("real", here, (n,), f"it says of each of the {n} tokens whether it is one")
-    counts = _in_chunks(xp.astype(here, _wide(v))[..., None], chunk)
+    counts = _in_chunks(xp.astype(here, at_least_float32(v))[..., None], chunk)
     q, k, q_lin, k_lin, v = (_in_chunks(a, chunk) for a in (q, k, q_lin, k_lin, v))
     mask = counts.mT > 0
     near = kernel(q, k, mask & causal_mask(chunk, v) if causal else mask) @ v

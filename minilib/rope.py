@@ -14,7 +14,7 @@ import math
 
 from jaxtyping import Float, Int
 
-from .arrays import Array, expect_shape, namespace, positions
+from .arrays import Array, at_least_float32, expect_shape, namespace, positions
 
 
 def rope_angles(
@@ -30,7 +30,7 @@ def rope_angles(
     if not base > 0:
         raise ValueError(f"base must be positive, got {base}")
     xp = namespace(like=like)
-    dtype = xp.float64 if like.dtype == xp.float64 else xp.float32
+    dtype = at_least_float32(like)
     m = xp.astype(positions(n, like) if isinstance(n, int) else n, dtype)
     theta = xp.exp(xp.astype(positions(d // 2, like), dtype) * (-2 * math.log(base) / d))
     return m[:, None] * theta

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minilib.arrays import (
+    at_least_float32,
     chunks,
     exact_gelu,
     expect_shape,
@@ -378,6 +379,18 @@ def test_the_namespace_is_that_of_the_arrays_and_speaks_the_standard(xp):
     assert xp.__name__ in found.__name__
     for name in ("concat", "astype", "linalg", "clip", "isdtype"):
         assert hasattr(found, name)
+
+
+@pytest.mark.parametrize(("given", "wanted"), [("float32", "float32"), ("float64", "float64")])
+def test_numbers_are_summed_in_float32_at_least(xp, given, wanted):
+    assert at_least_float32(xp.zeros(2, dtype=getattr(xp, given))) == getattr(xp, wanted)
+
+
+@pytest.mark.torch
+def test_the_narrow_floats_of_torch_are_summed_in_float32():
+    torch = pytest.importorskip("torch")
+    for narrow in (torch.float16, torch.bfloat16):
+        assert at_least_float32(torch.zeros(2, dtype=narrow)) == torch.float32
 
 
 def test_values_are_not_looked_at(xp):
