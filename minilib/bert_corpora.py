@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from . import corpora
-from .arrays import expect_shape
 from .attention import padding_mask
 from .bert import (
     BertWeights,
@@ -137,12 +136,7 @@ def _block_name(name: str) -> str:
 
 
 def _take(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
-    if name not in arrays:
-        raise ValueError(f"the weights hold no {name!r}; the file is another one")
-    if arrays[name].ndim != len(shape):
-        raise ValueError(f"{name} must have {len(shape)} axes, got shape {arrays[name].shape}")
-    expect_shape(name, arrays[name], shape, "it fits what the configuration says")
-    return arrays[name]
+    return corpora.take(arrays, name, shape, "it fits what the configuration says")
 
 
 def read_weights(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> BertWeights:

@@ -32,12 +32,14 @@ import tarfile
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+
+from .arrays import expect_shape
 
 
 class MissingData(RuntimeError):
@@ -494,6 +496,16 @@ def _cut(body: bytes, header: dict[str, Any]) -> dict[str, np.ndarray]:
     if reached != len(body):
         raise ValueError(f"its arrays take {reached} bytes, and it has {len(body)}")
     return found
+
+
+def take(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...], why: str) -> np.ndarray:
+    """Return one of the arrays; ValueError if it is not there, or not of the shape (None: any size) that `why` asks."""
+    if name not in arrays:
+        raise ValueError(f"the weights hold no {name!r}; the file is another one, with {', '.join(sorted(arrays))}")
+    if arrays[name].ndim != len(shape):
+        raise ValueError(f"{name} must have {len(shape)} axes, got shape {arrays[name].shape}")
+    expect_shape(name, arrays[name], shape, why)
+    return arrays[name]
 
 
 def tab(package: str, member: str) -> dict[str, list[str]]:

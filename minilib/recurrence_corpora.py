@@ -21,7 +21,7 @@ import numpy as np
 
 from . import corpora
 from . import recurrence as rec
-from .arrays import expect_shape, relu, softmax
+from .arrays import relu, softmax
 from .recurrence_numpy import Network
 
 
@@ -46,13 +46,8 @@ Layer = TypeVar("Layer", LSTMWeights, GRUWeights)
 
 
 def _take(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Return one array as float64; raise ValueError if it is not there or not of the shape that the others ask for."""
-    if name not in arrays:
-        raise ValueError(f"the weights hold no {name!r}, only {', '.join(sorted(arrays))}; the file is another one")
-    if arrays[name].ndim != len(shape):
-        raise ValueError(f"{name} must have {len(shape)} axes, got shape {arrays[name].shape}")
-    expect_shape(name, arrays[name], shape, "it fits the other weights of the network")
-    return arrays[name].astype(np.float64)
+    """Return one array as float64; see :func:`minilib.corpora.take`."""
+    return corpora.take(arrays, name, shape, "it fits the other weights of the network").astype(np.float64)
 
 
 def _in_order(numbers: Mapping[str, int], first: int) -> tuple[str, ...]:
