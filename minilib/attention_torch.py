@@ -22,6 +22,14 @@ r"""$\lambda = $ law(n, d), n keys in sight of a query, d features of a head. n 
 differ between queries, an array of shape (…, 1, n, 1)."""
 
 
+def keep_variance_(linear: nn.Linear) -> nn.Linear:
+    r"""Draw the weight from $N(0, 1/d)$, d the width of the input, and set the bias to 0."""
+    nn.init.normal_(linear.weight, std=1 / math.sqrt(linear.in_features))
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)
+    return linear
+
+
 class MultiHeadAttention(nn.Module):
     r"""$W_o\,[o_1; \dots; o_h]$: :func:`minilib.attention.multi_head_attention`, with biases.
 
@@ -44,9 +52,7 @@ class MultiHeadAttention(nn.Module):
     def reset_parameters(self) -> None:
         r"""Draw the weights from $N(0, 1/d)$, so that queries and keys keep the variance of their input; biases 0."""
         for W in (self.W_q, self.W_k, self.W_v, self.W_o):
-            nn.init.normal_(W.weight, std=1 / math.sqrt(self.d))
-            if W.bias is not None:
-                nn.init.zeros_(W.bias)
+            keep_variance_(W)
 
     def extra_repr(self) -> str:
         return f"d={self.d}, heads={self.heads}, rotary={self.rotary}"
@@ -75,7 +81,8 @@ class MultiHeadAttention(nn.Module):
         self._check(x, memory)
         q, k = split_heads(self.W_q(x), self.heads), split_heads(self.W_k(memory), self.heads)
         if self.rotary:
-            q, k = (rope(a, rope_angles(a.shape[-2], a.shape[-1], a)) for a in (q, k))
+            angles = rope_angles(max(q.shape[-2], k.shape[-2]), q.shape[-1], q)
+            q, k = (rope(a, angles[: a.shape[-2]]) for a in (q, k))
         return q * self._lambda(k, mask, q), k
 
     def _lambda(self, k: Tensor, mask: Tensor | None, q: Tensor) -> float | Tensor:

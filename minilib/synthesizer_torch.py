@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from . import synthesizer as formulas
 from .attention import attention_scores, for_all_heads, merge_heads, split_heads
+from .attention_torch import keep_variance_
 
 LAYOUTS = {"tile": formulas.tiled_scores, "interleave": formulas.interleaved_scores}
 """How the second factor of factorized dense scores is laid out; the first is always tiled."""
@@ -41,21 +42,12 @@ class Scores(nn.Module):
         return f"d={self.d}, heads={self.heads}, longest={self.longest}"
 
 
-def _linear(d: int, bias: bool) -> nn.Linear:
-    """A d × d layer that keeps the variance of its input."""
-    layer = nn.Linear(d, d, bias=bias)
-    nn.init.normal_(layer.weight, std=1 / math.sqrt(d))
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
 class DotScores(Scores):
     r"""$B = QK^\top/\sqrt{d_h}$, for mixtures: the scores of multi-head attention, which know no longest sequence."""
 
     def __init__(self, d: int, heads: int, *, bias: bool = True) -> None:
         super().__init__(d, heads)
-        self.W_q, self.W_k = _linear(d, bias), _linear(d, bias)
+        self.W_q, self.W_k = (keep_variance_(nn.Linear(d, d, bias=bias)) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
         return attention_scores(*(split_heads(W(x), self.heads) for W in (self.W_q, self.W_k)))
@@ -82,7 +74,7 @@ class DenseScores(Scores):
 
     def __init__(self, d: int, heads: int, longest: int, *, shared: bool = False, bias: bool = True) -> None:
         super().__init__(d, heads, longest)
-        self.W_1, self.W_2 = _linear(d, bias), _Second(d, heads, longest, shared, bias)
+        self.W_1, self.W_2 = keep_variance_(nn.Linear(d, d, bias=bias)), _Second(d, heads, longest, shared, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return formulas.dense_scores(split_heads(self.W_1(x), self.heads), self.W_2.weight, self.W_2.bias)
@@ -112,7 +104,7 @@ class FactorizedDenseScores(Scores):
         if layout not in LAYOUTS:
             raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
         self.a, self.b, self.layout = a, b, layout
-        self.W_1 = _linear(d, bias)
+        self.W_1 = keep_variance_(nn.Linear(d, d, bias=bias))
         self.W_a, self.W_b = (_Second(d, heads, rows, shared, bias) for rows in (a, b))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -206,7 +198,7 @@ class Synthesizer(nn.Module):
         super().__init__()
         self.d, self.heads, self.longest = scores.d, scores.heads, scores.longest
         self.scores = scores
-        self.W_v, self.W_o = _linear(self.d, bias), _linear(self.d, bias)
+        self.W_v, self.W_o = (keep_variance_(nn.Linear(self.d, self.d, bias=bias)) for _ in range(2))
 
     def forward(self, x: Tensor, memory: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Mix the tokens of `x` (…, n, d); `mask` (…, n, n), True where a token may look, is for all heads.
