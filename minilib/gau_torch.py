@@ -6,6 +6,8 @@ bias. Source: Hua et al. 2022; Su Jianlin, Scientific Spaces 8934 and 9052.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +22,16 @@ class _Gated(nn.Module):
     parts: int
 
     def __init__(
-        self, d: int, e: int | None, s: int, kernel: str, rotary: bool, init: str, lam: float, truncated: bool
+        self,
+        d: int,
+        e: int | None = None,
+        s: int = 128,
+        *,
+        kernel: str = "relu2/ns",
+        rotary: bool = True,
+        init: str = "LeCun",
+        lam: float = 1.0,
+        truncated: bool = False,
     ) -> None:
         super().__init__()
         e = 2 * d if e is None else e
@@ -79,20 +90,6 @@ class GAU(_Gated):
 
     parts = 2
 
-    def __init__(
-        self,
-        d: int,
-        e: int | None = None,
-        s: int = 128,
-        *,
-        kernel: str = "relu2/ns",
-        rotary: bool = True,
-        init: str = "LeCun",
-        lam: float = 1.0,
-        truncated: bool = False,
-    ) -> None:
-        super().__init__(d, e, s, kernel, rotary, init, lam, truncated)
-
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map `x` (…, n, d) to the same shape; `mask` (…, n, n) is True where a token may look. NaN goes through."""
         return unit.gau(x, self.W, self.W_o, self.gamma, self.beta, self.kernel, mask, self._angles(x))
@@ -113,23 +110,12 @@ class FLASH(_Gated):
     parts = 4
 
     def __init__(
-        self,
-        d: int,
-        e: int | None = None,
-        s: int = 128,
-        *,
-        chunk: int = 256,
-        causal: bool = False,
-        kernel: str = "relu2/ns",
-        rotary: bool = True,
-        init: str = "LeCun",
-        lam: float = 1.0,
-        truncated: bool = False,
+        self, d: int, e: int | None = None, s: int = 128, *, chunk: int = 256, causal: bool = False, **options: Any
     ) -> None:
         if chunk < 1:
             raise ValueError(f"chunk must be at least 1 token, got {chunk}")
+        super().__init__(d, e, s, **options)
         self.chunk, self.causal = chunk, causal
-        super().__init__(d, e, s, kernel, rotary, init, lam, truncated)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, chunk={self.chunk}, causal={self.causal}"
