@@ -20,7 +20,7 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float, Int
 
 from .arrays import Array, exact_gelu, expect_shape, namespace
-from .attention import attention, attention_weights, for_all_heads, merge_heads, padding_mask, split_heads
+from .attention import attention_weights, for_all_heads, merge_heads, padding_mask, split_heads
 from .layernorm import layer_norm
 
 EPS = 1e-12
@@ -154,6 +154,21 @@ def bert_attention_weights(
     return attention_weights(q, k, None if mask is None else for_all_heads(mask), scale)
 
 
+def bert_block_with_map(
+    x: Float[Array, "*batch n d"], A: Float[Array, "*any h n n"], block: BlockWeights, eps: float = EPS
+) -> Float[Array, "*batch n d"]:
+    r"""$\mathrm{LN}(y + W_2\,\mathrm{gelu}(W_1 y + b_1) + b_2)$ of $y = \mathrm{LN}(x + W_o\,[o_1 \dots o_h] + b_o)$.
+
+    $o_r = A_r(W_v x + b_v)_r$ with the attention weights `A`, which may be others than the block's own, and may
+    be the same for a whole batch.
+    """
+    _expect_block(x, block)
+    v = split_heads(_linear(x, block.W_v, block.b_v), A.shape[-3])
+    y = layer_norm(x + _linear(merge_heads(A @ v), block.W_o, block.b_o), block.gamma_1, block.beta_1, eps)
+    inner = exact_gelu(_linear(y, block.W_1, block.b_1))
+    return layer_norm(y + _linear(inner, block.W_2, block.b_2), block.gamma_2, block.beta_2, eps)
+
+
 def bert_block(
     x: Float[Array, "*batch n d"],
     block: BlockWeights,
@@ -162,17 +177,12 @@ def bert_block(
     scale: float | Float[Array, "..."] | None = None,
     eps: float = EPS,
 ) -> Float[Array, "*batch n d"]:
-    r"""$\mathrm{LN}(y + W_2\,\mathrm{gelu}(W_1 y + b_1) + b_2)$ of $y = \mathrm{LN}(x + W_o\,[o_1 \dots o_h] + b_o)$.
+    r""":func:`bert_block_with_map` with the block's own map, :func:`bert_attention_weights`.
 
-    $o_r$ is :func:`minilib.attention.attention` of head r. `mask` of shape (…, n, n) or (…, 1, n) is the same for all
-    heads; `scale` broadcasts to (…, heads, n, 1) and is $1/\sqrt{d/h}$ unless given.
+    `mask` of shape (…, n, n) or (…, 1, n) is the same for all heads; `scale` broadcasts to (…, heads, n, 1) and is
+    $1/\sqrt{d/h}$ unless given.
     """
-    q, k = bert_queries_keys(x, block, heads)
-    v = split_heads(_linear(x, block.W_v, block.b_v), heads)
-    o = merge_heads(attention(q, k, v, None if mask is None else for_all_heads(mask), scale))
-    y = layer_norm(x + _linear(o, block.W_o, block.b_o), block.gamma_1, block.beta_1, eps)
-    inner = exact_gelu(_linear(y, block.W_1, block.b_1))
-    return layer_norm(y + _linear(inner, block.W_2, block.b_2), block.gamma_2, block.beta_2, eps)
+    return bert_block_with_map(x, bert_attention_weights(x, block, heads, mask, scale), block, eps)
 
 
 # ---------------------------------------------------------------------------------------------------------------

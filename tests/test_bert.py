@@ -177,6 +177,17 @@ def test_a_block_is_its_formula_number_by_number():
         same(got[row], obvious_block(x[row].tolist(), block), 1e-6)
 
 
+def test_a_block_may_be_given_another_map_than_its_own():
+    x, block = tokens(), block_weights()
+    own = bert.bert_attention_weights(x, block, H)
+    same(bert.bert_block_with_map(x, own, block), bert.bert_block(x, block, H), 0)
+    n = x.shape[-2]
+    uniform = np.full((H, n, n), 1 / n)
+    got = bert.bert_block_with_map(x, uniform, block)
+    same(got, bert.bert_block(x, block, H, scale=0.0), 1e-12)
+    assert np.abs(got - bert.bert_block(x, block, H)).max() > 0.01
+
+
 def test_an_embedding_is_the_normalised_sum_of_three_rows():
     w, (ids, segments) = weights().embedding, batch()
     got = bert.bert_embedding(ids, segments, w)
