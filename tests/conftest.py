@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from typing import Any
 
 import chromium
 import jaxtyping
@@ -38,6 +40,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if wanting and missing():
             for item in wanting:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def compiled(unchecked: None) -> Callable[..., Any]:
+    """Compile whole, forgetting what was compiled before: many modules of one class would count as recompilations."""
+    pytest.importorskip("torch._dynamo").reset()
+    return functools.partial(pytest.importorskip("torch").compile, fullgraph=True, backend="eager")
 
 
 @pytest.fixture

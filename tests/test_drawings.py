@@ -51,6 +51,12 @@ each_drawing = pytest.mark.parametrize("one", DRAWINGS)
 each_widget = pytest.mark.parametrize("widget", WIDGETS)
 
 
+@pytest.fixture(scope="module", params=DRAWINGS)
+def drawn(request):
+    """A drawing, drawn once for all that look at its panels."""
+    return request.param, request.param.arguments.panels(request.param.draw)
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # drawings
 
@@ -70,41 +76,36 @@ def test_a_drawing_is_the_same_every_time(one):
     assert one.arguments.picture(one.draw).svg == one.arguments.picture(one.draw).svg
 
 
-@each_drawing
-def test_every_panel_labels_both_axes(one):
-    for axes in one.arguments.panels(one.draw):
+def test_every_panel_labels_both_axes(drawn):
+    for axes in drawn[1]:
         assert axes.get_xlabel()
         assert axes.get_ylabel()
 
 
-@each_drawing
-def test_every_panel_sets_its_limits_itself(one):
+def test_every_panel_sets_its_limits_itself(drawn):
     """Else the limits follow the data, two settings cannot be compared, and a widget draws its decor each time."""
-    for axes in one.arguments.panels(one.draw):
+    for axes in drawn[1]:
         assert not axes.get_autoscalex_on(), axes.get_xlabel()
         assert not axes.get_autoscaley_on(), axes.get_ylabel()
 
 
-@each_drawing
-def test_lines_can_be_told_apart_without_their_colours(one):
-    for axes in one.arguments.panels(one.draw):
+def test_lines_can_be_told_apart_without_their_colours(drawn):
+    for axes in drawn[1]:
         lines = named_lines(axes)
-        looks = {tuple(getattr(line, f"get_{look}")() for look in one.looks) for line in lines}
+        looks = {tuple(getattr(line, f"get_{look}")() for look in drawn[0].looks) for line in lines}
         assert len(looks) == len(lines), [line.get_label() for line in lines]
 
 
-@each_drawing
-def test_a_panel_of_several_lines_names_each_in_its_legend(one):
-    for axes in one.arguments.panels(one.draw):
+def test_a_panel_of_several_lines_names_each_in_its_legend(drawn):
+    for axes in drawn[1]:
         names = {line.get_label() for line in named_lines(axes)}
         if len(named_lines(axes)) > 1:
             assert {text.get_text() for text in axes.get_legend().texts} >= names
 
 
-@each_drawing
-def test_no_grid_lies_over_an_image(one):
+def test_no_grid_lies_over_an_image(drawn):
     """The widget keeps the grid in a bitmap below its data, and would draw an image over it."""
-    for axes in one.arguments.panels(one.draw):
+    for axes in drawn[1]:
         if axes.images:
             assert not any(line.get_visible() for line in (*axes.get_xgridlines(), *axes.get_ygridlines()))
 

@@ -124,13 +124,11 @@ def test_initial_weights_are_what_the_docstrings_say():
 
 # Dynamo warns that it looks through the cache that array-api-compat keeps of namespaces, which is what we want.
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call to a .functools.lru_cache")
-@pytest.mark.usefixtures("unchecked")
-def test_a_module_compiles_without_a_graph_break():
-    pytest.importorskip("torch._dynamo")
+def test_a_module_compiles_without_a_graph_break(compiled):
     for ours in (RNN, LSTM, GRU):
         mine = ours(D_X, D)
         x = torch.randn(T, B, D_X)
-        whole = torch.compile(mine, fullgraph=True, backend="eager")
+        whole = compiled(mine)
         torch.testing.assert_close(whole(x).h, mine(x).h)
 
 

@@ -329,12 +329,10 @@ def test_one_token_passes_its_value_on(name):
 
 # Dynamo warns that it looks through the cache that array-api-compat keeps of namespaces, which is what we want.
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call to a .functools.lru_cache")
-@pytest.mark.usefixtures("unchecked")
 @each_layer
-def test_a_layer_compiles_without_a_graph_break(name):
-    pytest.importorskip("torch._dynamo").reset()  # else ten modules of one class count as recompilations
+def test_a_layer_compiles_without_a_graph_break(name, compiled):
     layer, x = made(name), tokens(S, n)
-    whole = torch.compile(layer, fullgraph=True, backend="eager")
+    whole = compiled(layer)
     torch.testing.assert_close(whole(x, mask=causal_mask(n, x)), layer(x, mask=causal_mask(n, x)))
 
 
