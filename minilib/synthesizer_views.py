@@ -175,6 +175,7 @@ def explore_head() -> Any:
             "dense, two words swapped": {"variant": "dense", "action": "swap “cat”, “dog”"},
             "random, as small as weights often begin": {"variant": "random", "std": 0.02},
             "tiled, columns repeated": {"variant": VARIANTS[2], "factors": "2 · 12"},
+            "random scores of rank 1": {"variant": "factorized random", "rank": 1},
             "random dearer than QKᵀ": {"variant": "random", "width": 4, "heads": 8},
             "half random": {"variant": "random", "mix": 0.5},
         },
