@@ -16,8 +16,9 @@ from typing import Any
 
 from . import Row, growth
 
-NAMES = ("imports", "jacobians", "scans", "attention", "synthesizer", "gau", "widgets")
-PACKAGES = ("minilib", "numpy", "torch", "matplotlib", "ipywidgets", "x-transformers", "FLASH-pytorch")
+NAMES = ("imports", "jacobians", "scans", "attention", "synthesizer", "gau", "wordpiece", "rope", "widgets")
+PEERS = ("x-transformers", "FLASH-pytorch", "transformers", "tokenizers", "rotary-embedding-torch")
+PACKAGES = ("minilib", "numpy", "torch", "matplotlib", "ipywidgets", *PEERS)
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks.json"
 
 

@@ -13,7 +13,10 @@ Ideas, each building only on those above it:
     depth           gains of activations, initialisation, what a deep residual stack does to a signal
     gau             the gated attention unit, its magnitude, and FLASH
     wordpiece       the tokenizer of BERT
-    bert            the encoder of BERT
+    masking         which tokens a masked language model has to guess
+    decoding        from probabilities to a text: beam search and sampling
+    bert            the encoder of BERT and its heads
+    roformer        BERT with rotary positions, and its second version
 
 Tools of the course:
 
@@ -40,7 +43,10 @@ IDEAS = (
     "depth",
     "gau",
     "wordpiece",
+    "masking",
+    "decoding",
     "bert",
+    "roformer",
 )
 """The ideas in order of dependence: each may import only those before it."""
 

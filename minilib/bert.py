@@ -5,16 +5,24 @@ block lets the tokens attend to each other and then passes each through a feed-f
 after each sum (post-norm). Positions are the second last axis, features the last. Weights have PyTorch's layout: a
 matrix of shape (out, in), and $y = Wx + b$.
 
+There is one network and no flag. Who may look at whom is a mask: none for the encoder, the causal one for a language
+model, UniLM's for writing what follows a text. What is read off is a function of the last states: words by
+:func:`mlm_logits`, a yes or no about two parts by :func:`nsp_logits`, a vector by :func:`mean_pooled`. ALBERT is the
+same network with one :class:`BlockWeights` in all places, and narrow tables that :func:`albert_embedding` widens.
+
 The encoder returns the states before and after each block and nothing else. Queries, keys, scores and weights of every
 layer are a function of the states before it: ``bert_queries_keys(state, block, heads)``, and peeping costs nothing
 unless one peeps.
 
-Sources: Devlin et al. 2019 (BERT); Vaswani et al. 2017 (the block); Reimers & Gurevych 2019 (the mean of the states).
+Sources: Devlin et al. 2019 (BERT); Vaswani et al. 2017 (the block); Lan et al. 2020 (ALBERT); Dong et al. 2019
+(UniLM); Reimers & Gurevych 2019 (the mean of the states); Su Jianlin, Scientific Spaces 6915 and bert4keras.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from jaxtyping import Bool, Float, Int
@@ -25,6 +33,99 @@ from .layernorm import layer_norm
 
 EPS = 1e-12
 r"""BERT's $\epsilon$ in the normalisation. float16 rounds it to 0, and a vector of equal features becomes NaN."""
+
+# ---------------------------------------------------------------------------------------------------------------
+# sizes
+
+
+@dataclass(frozen=True)
+class BertSizes:
+    """Pieces in the vocabulary, width d, layers L, heads, width f inside the feed-forward layer; how many parameters.
+
+    `table` is the width e of the tables, which is d unless they are factorised, and `shared` says that one block stands
+    in all L places: both are ALBERT's. Raises ValueError where heads do not divide d.
+    """
+
+    vocabulary: int
+    d: int
+    layers: int
+    heads: int
+    inner: int
+    positions: int = 512
+    segments: int = 2
+    table: int | None = None
+    shared: bool = False
+
+    def __post_init__(self) -> None:
+        sizes = (self.vocabulary, self.d, self.layers, self.heads, self.inner, self.positions, self.segments)
+        if min(*sizes, self.width) < 1:
+            raise ValueError(f"every size must be at least 1, got {self}")
+        if self.d % self.heads:
+            raise ValueError(f"{self.d} features cannot be shared out among {self.heads} heads; take a divisor")
+
+    @property
+    def width(self) -> int:
+        """Features of a row of the tables: e, or d."""
+        return self.d if self.table is None else self.table
+
+    @property
+    def embedding(self) -> int:
+        r"""$(V + S + N)\,e + 2e$ for three tables and a norm, and $ed + d$ for what widens them, if e is given."""
+        tables = (self.vocabulary + self.segments + self.positions + 2) * self.width
+        return tables + (0 if self.table is None else self.table * self.d + self.d)
+
+    @property
+    def block(self) -> int:
+        r"""$4d^2 + 2df$ for six matrices, $5d + f$ for their biases, $4d$ for two norms: $12d^2 + 13d$ if f = 4d."""
+        return 4 * self.d**2 + 2 * self.d * self.inner + 9 * self.d + self.inner
+
+    @property
+    def encoder(self) -> int:
+        """The embedding and all different blocks."""
+        return self.embedding + self.block * (1 if self.shared else self.layers)
+
+    @property
+    def pooler(self) -> int:
+        r"""$d^2 + d$, see :func:`bert_pooled`."""
+        return self.d**2 + self.d
+
+    @property
+    def mlm_head(self) -> int:
+        r"""$de + e$, $2e$ for a norm, V for the biases, see :func:`mlm_logits`; the table is the embedding's."""
+        return self.d * self.width + 3 * self.width + self.vocabulary
+
+    @property
+    def nsp_head(self) -> int:
+        r"""$2d + 2$, see :func:`nsp_logits`."""
+        return 2 * self.d + 2
+
+    @property
+    def total(self) -> int:
+        """Encoder and pooler: what is usually counted."""
+        return self.encoder + self.pooler
+
+    @property
+    def pretraining(self) -> int:
+        """All that BERT trains at first: with both heads."""
+        return self.total + self.mlm_head + self.nsp_head
+
+
+def _albert(d: int, layers: int, heads: int) -> BertSizes:
+    return BertSizes(30_000, d, layers, heads, 4 * d, table=128, shared=True)
+
+
+BERT_SIZES = {
+    "BERT base, uncased": BertSizes(30_522, 768, 12, 12, 3072),
+    "BERT base, cased": BertSizes(28_996, 768, 12, 12, 3072),
+    "BERT base, Chinese": BertSizes(21_128, 768, 12, 12, 3072),
+    "BERT large, uncased": BertSizes(30_522, 1024, 24, 16, 4096),
+    "MiniLM": BertSizes(30_522, 384, 6, 12, 1536),
+    "ALBERT base": _albert(768, 12, 12),
+    "ALBERT large": _albert(1024, 24, 16),
+    "ALBERT xlarge": _albert(2048, 24, 16),
+    "ALBERT xxlarge": _albert(4096, 12, 64),
+}
+"""Networks whose weights were published."""
 
 # ---------------------------------------------------------------------------------------------------------------
 # weights
@@ -79,11 +180,22 @@ class BertWeights(NamedTuple):
         return BertWeights(embedding, blocks, convert(self.W_pool), convert(self.b_pool))
 
 
+class HeadWeights(NamedTuple):
+    """The head that names masked tokens: W (e, d), b, gamma and beta (e,), and a bias for each piece (V,)."""
+
+    W: Array
+    b: Array
+    gamma: Array
+    beta: Array
+    bias: Array
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # embeddings
 
 
-def _rows(table: Float[Array, "rows d"], numbers: Int[Array, "*batch n"], what: str) -> Float[Array, "*batch n d"]:
+def rows(table: Float[Array, "rows d"], numbers: Int[Array, "*batch n"], what: str) -> Float[Array, "*batch n d"]:
+    """The rows of a table with these numbers, which are called `what` where one of them is too large or negative."""
     xp = namespace(table=table)
     flat = xp.reshape(numbers, (-1,))
     if flat.shape[0] and not 0 <= int(xp.min(flat)) <= int(xp.max(flat)) < table.shape[0]:
@@ -107,8 +219,23 @@ def bert_embedding(
         raise ValueError(f"each of the ids has its segment, got shapes {tuple(ids.shape)} and {tuple(segments.shape)}")
     if n > longest:
         raise ValueError(f"this encoder knows {longest} positions, got {n} tokens; shorten the text")
-    x = _rows(weights.pieces, ids, "ids") + _rows(weights.segments, segments, "segments") + weights.positions[:n, :]
+    x = rows(weights.pieces, ids, "ids") + rows(weights.segments, segments, "segments") + weights.positions[:n, :]
     return layer_norm(x, weights.gamma, weights.beta, eps)
+
+
+def albert_embedding(
+    ids: Int[Array, "*batch n"],
+    segments: Int[Array, "*batch n"],
+    weights: EmbeddingWeights,
+    W: Float[Array, "d e"],
+    b: Float[Array, "d"],
+    eps: float = EPS,
+) -> Float[Array, "*batch n d"]:
+    r"""$W\,\mathrm{LN}(E_{\mathrm{ids}_i} + S_{\mathrm{segments}_i} + P_i) + b$: narrow tables, and a map that widens.
+
+    V·e + e·d numbers in place of V·d. Lan et al. 2020.
+    """
+    return _linear(bert_embedding(ids, segments, weights, eps), W, b)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -155,17 +282,21 @@ def bert_attention_weights(
 
 
 def bert_block_with_map(
-    x: Float[Array, "*batch n d"], A: Float[Array, "*any h n n"], block: BlockWeights, eps: float = EPS
+    x: Float[Array, "*batch n d"],
+    A: Float[Array, "*any h n n"],
+    block: BlockWeights,
+    eps: float = EPS,
+    phi: Callable[[Array], Array] = exact_gelu,
 ) -> Float[Array, "*batch n d"]:
-    r"""$\mathrm{LN}(y + W_2\,\mathrm{gelu}(W_1 y + b_1) + b_2)$ of $y = \mathrm{LN}(x + W_o\,[o_1 \dots o_h] + b_o)$.
+    r"""$\mathrm{LN}(y + W_2\,\varphi(W_1 y + b_1) + b_2)$ of $y = \mathrm{LN}(x + W_o\,[o_1 \dots o_h] + b_o)$.
 
     $o_r = A_r(W_v x + b_v)_r$ with the attention weights `A`, which may be others than the block's own, and may
-    be the same for a whole batch.
+    be the same for a whole batch. $\varphi$ = `phi` is gelu; ALBERT's is :func:`minilib.arrays.gelu`, the tanh form.
     """
     _expect_block(x, block)
     v = split_heads(_linear(x, block.W_v, block.b_v), A.shape[-3])
     y = layer_norm(x + _linear(merge_heads(A @ v), block.W_o, block.b_o), block.gamma_1, block.beta_1, eps)
-    inner = exact_gelu(_linear(y, block.W_1, block.b_1))
+    inner = phi(_linear(y, block.W_1, block.b_1))
     return layer_norm(y + _linear(inner, block.W_2, block.b_2), block.gamma_2, block.beta_2, eps)
 
 
@@ -176,13 +307,14 @@ def bert_block(
     mask: Bool[Array, "..."] | None = None,
     scale: float | Float[Array, "..."] | None = None,
     eps: float = EPS,
+    phi: Callable[[Array], Array] = exact_gelu,
 ) -> Float[Array, "*batch n d"]:
     r""":func:`bert_block_with_map` with the block's own map, :func:`bert_attention_weights`.
 
     `mask` of shape (…, n, n) or (…, 1, n) is the same for all heads; `scale` broadcasts to (…, heads, n, 1) and is
     $1/\sqrt{d/h}$ unless given.
     """
-    return bert_block_with_map(x, bert_attention_weights(x, block, heads, mask, scale), block, eps)
+    return bert_block_with_map(x, bert_attention_weights(x, block, heads, mask, scale), block, eps, phi)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -196,11 +328,12 @@ def bert_states(
     mask: Bool[Array, "..."] | None = None,
     scale: float | Float[Array, "..."] | None = None,
     eps: float = EPS,
+    phi: Callable[[Array], Array] = exact_gelu,
 ) -> tuple[Float[Array, "*batch n d"], ...]:
     """The states before the first block, which is `x`, and after each of the L blocks: L + 1 arrays."""
     states = [x]
     for block in blocks:
-        states.append(bert_block(states[-1], block, heads, mask, scale, eps))
+        states.append(bert_block(states[-1], block, heads, mask, scale, eps, phi))
     return tuple(states)
 
 
@@ -235,6 +368,37 @@ def bert_attention_maps(
 
 
 # ---------------------------------------------------------------------------------------------------------------
+# words
+
+
+def mlm_logits(
+    h: Float[Array, "*batch d"],
+    head: HeadWeights,
+    table: Float[Array, "V e"],
+    eps: float = EPS,
+    phi: Callable[[Array], Array] = exact_gelu,
+) -> Float[Array, "*batch V"]:
+    r"""$E\,\mathrm{LN}(\varphi(W h + b)) + \text{bias}$: a logit for each piece, from the state h of a token.
+
+    E = `table` is that of the embedding: the weights are tied. `h` may hold the masked tokens only, which is cheaper.
+    """
+    namespace(h=h, table=table, **head._asdict())
+    expect_shape("table", table, (head.bias.shape[-1], head.W.shape[0]), "it has a row for each bias, as wide as W")
+    return layer_norm(phi(_linear(h, head.W, head.b)), head.gamma, head.beta, eps) @ table.T + head.bias
+
+
+def initial_mlm_loss(vocabulary: int, d: int, std: float = 0.02) -> float:
+    r"""$\ln V + \tfrac12 d\sigma^2$: the loss in nats before training, $\sigma$ = `std` of the table's entries.
+
+    What leaves the norm has the length $\sqrt d$, so its products with rows of $N(0, \sigma^2)$ are logits of variance
+    $d\sigma^2$ about 0, and $\ln\sum_j e^{z_j} \approx \ln V + d\sigma^2/2$. They are independent of what was masked.
+    """
+    if vocabulary < 1 or d < 1 or not std >= 0:
+        raise ValueError(f"vocabulary and d are at least 1 and std at least 0, got {vocabulary}, {d} and {std}")
+    return math.log(vocabulary) + d * std**2 / 2
+
+
+# ---------------------------------------------------------------------------------------------------------------
 # one vector for the whole text
 
 
@@ -243,6 +407,14 @@ def bert_pooled(
 ) -> Float[Array, "*batch d"]:
     r"""$\tanh(W h_0 + b)$ of the first token, ``[CLS]``: what BERT's next-sentence head and its classifiers read."""
     return namespace(h=h, W=W, b=b).tanh(_linear(h[..., 0, :], W, b))
+
+
+def nsp_logits(
+    pooled: Float[Array, "*batch d"], W: Float[Array, "classes d"], b: Float[Array, "classes"]
+) -> Float[Array, "*batch classes"]:
+    r"""$W\,\mathrm{pooled} + b$: does the second part follow the first (class 0), or is it from elsewhere (class 1)?"""
+    namespace(pooled=pooled, W=W, b=b)
+    return _linear(pooled, W, b)
 
 
 def mean_pooled(h: Float[Array, "*batch n d"], lengths: Int[Array, "*batch"] | None = None) -> Float[Array, "*batch d"]:

@@ -3,23 +3,29 @@
 :func:`minilm` reads all-MiniLM-L6-v2, 6 layers of 12 heads, with its tokenizer. It runs on the formulas of
 :mod:`minilib.bert`, in NumPy and in float32, the precision of its weights. A text is given as a string, or as the
 numbers of its pieces with the special ones among them.
+
+A file calls the arrays by other names than the formulas do. :func:`names` is the one table for reading and for writing.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import corpora
 from .attention import padding_mask
 from .bert import (
+    EPS,
+    BertSizes,
     BertWeights,
     BlockWeights,
     EmbeddingWeights,
+    HeadWeights,
     bert_attention_maps,
     bert_embedding,
     bert_queries_keys,
@@ -108,54 +114,215 @@ class BertNetwork:
 
 
 # ---------------------------------------------------------------------------------------------------------------
+# what is called what
+
+
+class Name(NamedTuple):
+    """What one array is called in a file, and whether it lies there as (in, out), ours being (out, in)."""
+
+    theirs: str
+    transposed: bool = False
+
+
+SCHEMES = ("Hugging Face", "TensorFlow", "bert4keras")
+"""Files of Hugging Face (PyTorch); checkpoints of Google's program; layers of bert4keras, "layer:array"."""
+
+_TABLE = """
+embedding.pieces    embeddings.word_embeddings.weight      embeddings/word_embeddings      Embedding-Token:0
+embedding.segments embeddings.token_type_embeddings.weight embeddings/token_type_embeddings Embedding-Segment:0
+embedding.positions embeddings.position_embeddings.weight  embeddings/position_embeddings  Embedding-Position:0
+embedding.gamma     embeddings.LayerNorm.weight            embeddings/LayerNorm/gamma      Embedding-Norm:1
+embedding.beta      embeddings.LayerNorm.bias              embeddings/LayerNorm/beta       Embedding-Norm:0
+block.W_q           attention.self.query.weight            attention/self/query/kernel     MultiHeadSelfAttention:0
+block.b_q           attention.self.query.bias              attention/self/query/bias       MultiHeadSelfAttention:1
+block.W_k           attention.self.key.weight              attention/self/key/kernel       MultiHeadSelfAttention:2
+block.b_k           attention.self.key.bias                attention/self/key/bias         MultiHeadSelfAttention:3
+block.W_v           attention.self.value.weight            attention/self/value/kernel     MultiHeadSelfAttention:4
+block.b_v           attention.self.value.bias              attention/self/value/bias       MultiHeadSelfAttention:5
+block.W_o           attention.output.dense.weight          attention/output/dense/kernel   MultiHeadSelfAttention:6
+block.b_o           attention.output.dense.bias            attention/output/dense/bias     MultiHeadSelfAttention:7
+block.gamma_1 attention.output.LayerNorm.weight attention/output/LayerNorm/gamma MultiHeadSelfAttention-Norm:1
+block.beta_1        attention.output.LayerNorm.bias        attention/output/LayerNorm/beta MultiHeadSelfAttention-Norm:0
+block.W_1           intermediate.dense.weight              intermediate/dense/kernel       FeedForward:0
+block.b_1           intermediate.dense.bias                intermediate/dense/bias         FeedForward:1
+block.W_2           output.dense.weight                    output/dense/kernel             FeedForward:2
+block.b_2           output.dense.bias                      output/dense/bias               FeedForward:3
+block.gamma_2       output.LayerNorm.weight                output/LayerNorm/gamma          FeedForward-Norm:1
+block.beta_2        output.LayerNorm.bias                  output/LayerNorm/beta           FeedForward-Norm:0
+W_pool              pooler.dense.weight                    pooler/dense/kernel             Pooler-Dense:0
+b_pool              pooler.dense.bias                      pooler/dense/bias               Pooler-Dense:1
+head.W cls.predictions.transform.dense.weight cls/predictions/transform/dense/kernel MLM-Dense:0
+head.b cls.predictions.transform.dense.bias cls/predictions/transform/dense/bias MLM-Dense:1
+head.gamma cls.predictions.transform.LayerNorm.weight cls/predictions/transform/LayerNorm/gamma MLM-Norm:1
+head.beta cls.predictions.transform.LayerNorm.bias cls/predictions/transform/LayerNorm/beta MLM-Norm:0
+head.bias           cls.predictions.bias                   cls/predictions/output_bias     MLM-Bias:0
+nsp.W cls.seq_relationship.weight cls/seq_relationship/output_weights NSP-Proba:0
+nsp.b cls.seq_relationship.bias cls/seq_relationship/output_bias NSP-Proba:1
+"""
+"""Ours, and what the three call it; those of a block without the part that says which."""
+
+_WITHIN = ("encoder.layer.{}.", "bert/encoder/layer_{}/", "Transformer-{}-")
+_UNUSED = re.compile(r"(?:bert\.)?embeddings\.position_ids|cls[./].*|.*(?:adam_[mv]|global_step)")
+"""What may stand in a file beside an encoder: the numbers 0 to 511, heads, and the memory of an optimiser."""
+
+
+def names(layers: int, scheme: str = "Hugging Face") -> dict[str, Name]:
+    """What each array of an encoder of so many layers, and of its two heads, is called in a scheme.
+
+    Ours are the fields of the weights, "blocks.3.W_q". Kernels of TensorFlow are (in, out) and so are transposed;
+    tables are not, nor are Google's weights of the next-sentence head, which bert4keras does transpose. There the bias
+    of a norm comes before its gain. Raises ValueError for another scheme.
+    """
+    if scheme not in SCHEMES:
+        raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
+    column, found = SCHEMES.index(scheme), {}
+    for ours, *theirs in map(str.split, _TABLE.strip().splitlines()):
+        kind, _, field = ours.rpartition(".")
+        transposed = column > 0 and field.startswith("W") and (kind != "nsp" or column == 2)
+        if kind == "block":
+            for i in range(layers):
+                found[f"blocks.{i}.{field}"] = Name(_WITHIN[column].format(i) + theirs[column], transposed)
+        else:
+            root = "bert/" if column == 1 and not theirs[1].startswith("cls/") else ""
+            found[ours] = Name(root + theirs[column], transposed)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------
 # reading
 
-_EMBEDDING = {
-    "pieces": "word_embeddings.weight",
-    "segments": "token_type_embeddings.weight",
-    "positions": "position_embeddings.weight",
-    "gamma": "LayerNorm.weight",
-    "beta": "LayerNorm.bias",
-}
-_BLOCK = {
-    "q": "attention.self.query",
-    "k": "attention.self.key",
-    "v": "attention.self.value",
-    "o": "attention.output.dense",
-    "1": "intermediate.dense",
-    "2": "output.dense",
-}
-_NORM = {"1": "attention.output.LayerNorm", "2": "output.LayerNorm"}
-"""What is called what in a file of Hugging Face: W_q of a block is ``attention.self.query.weight``."""
+
+def _scheme_of(arrays: Mapping[str, np.ndarray]) -> str:
+    marks = {
+        "word_embeddings.weight": SCHEMES[0],
+        "embeddings/word_embeddings": SCHEMES[1],
+        "Embedding-Token": SCHEMES[2],
+    }
+    return next(
+        (scheme for mark, scheme in marks.items() if any(mark in name for name in arrays)), "no scheme known here"
+    )
 
 
-def _block_name(name: str) -> str:
-    kind, _, which = name.partition("_")
-    part = (_BLOCK if kind in ("W", "b") else _NORM)[which]
-    return f"{part}.{'weight' if kind in ('W', 'gamma') else 'bias'}"
+def _sizes(config: Mapping[str, Any]) -> BertSizes:
+    keys = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    return BertSizes(*(config[k] for k in keys), config["max_position_embeddings"], config["type_vocab_size"])
 
 
-def _take(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
-    return corpora.take(arrays, name, shape, "it fits what the configuration says")
+def _shapes(sizes: BertSizes) -> dict[str, tuple[int, ...]]:
+    """The shape of each array, by its field; every other is (d, d) if it is a matrix, else (d,)."""
+    d, f, V = sizes.d, sizes.inner, sizes.vocabulary
+    tables = {"pieces": (V, d), "segments": (sizes.segments, d), "positions": (sizes.positions, d)}
+    return tables | {"W_1": (f, d), "b_1": (f,), "W_2": (d, f), "bias": (V,), "nsp.W": (2, d), "nsp.b": (2,)}
 
 
-def read_weights(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> BertWeights:
-    """Sort the arrays of a BERT encoder, named as Hugging Face does, into ours.
+def _shape(ours: str, shapes: Mapping[str, tuple[int, ...]], d: int) -> tuple[int, ...]:
+    field = ours.rpartition(".")[2]
+    return shapes.get(ours) or shapes.get(field) or ((d, d) if field.startswith("W") else (d,))
 
-    Raises ValueError where one is missing, or is not of the shape that the configuration says.
+
+def _sorted(
+    arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], scheme: str, wanted: Callable[[str], bool]
+) -> dict[str, np.ndarray]:
+    """The wanted arrays under our names, in our layout; ValueError before anything is handed out."""
+    arrays = {name.removeprefix("bert."): a for name, a in arrays.items()}
+    if (seen := _scheme_of(arrays)) != scheme:
+        raise ValueError(f"these are not names of {scheme} but of {seen}; say so with scheme=…")
+    sizes, found = _sizes(config), {}
+    shapes = _shapes(sizes)
+    for ours, name in names(sizes.layers, scheme).items():
+        if wanted(ours):
+            shape = _shape(ours, shapes, sizes.d)
+            shape = shape[::-1] if name.transposed else shape
+            array = corpora.take(arrays, name.theirs, shape, "it fits what the configuration says")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name.theirs} holds NaN or infinity; the file is damaged, fetch it again")
+            found[ours] = array.T if name.transposed else array
+    return found
+
+
+def read_weights(
+    arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], scheme: str = "Hugging Face"
+) -> BertWeights:
+    """Sort the arrays of a BERT encoder, named as one of :data:`SCHEMES` does, into ours; "bert." before them or not.
+
+    Raises ValueError, and returns nothing, where an array is missing, unknown, not finite, or not of the shape that the
+    configuration says. Heads may be there, see :func:`read_head`.
     """
-    d, f = config["hidden_size"], config["intermediate_size"]
-    rows = {"pieces": "vocab_size", "segments": "type_vocab_size", "positions": "max_position_embeddings"}
-    shapes = {name: (config[size], d) for name, size in rows.items()}
-    embedding = {k: _take(arrays, f"embeddings.{name}", shapes.get(k, (d,))) for k, name in _EMBEDDING.items()}
-    shapes = {"W_1": (f, d), "b_1": (f,), "W_2": (d, f)}
-    blocks = []
-    for layer in range(config["num_hidden_layers"]):
-        names = {k: f"encoder.layer.{layer}.{_block_name(k)}" for k in BlockWeights._fields}
-        wanted = {k: shapes.get(k, (d, d) if k.startswith("W") else (d,)) for k in names}
-        blocks.append(BlockWeights(*(_take(arrays, names[k], wanted[k]) for k in names)))
-    pool = (_take(arrays, "pooler.dense.weight", (d, d)), _take(arrays, "pooler.dense.bias", (d,)))
-    return BertWeights(EmbeddingWeights(**embedding), tuple(blocks), *pool)
+    found = _sorted(arrays, config, scheme, lambda ours: not ours.startswith(("head.", "nsp.")))
+    sizes = _sizes(config)
+    known = {name.theirs for name in names(sizes.layers, scheme).values()}
+    strange = [n for n in arrays if n.removeprefix("bert.") not in known and not _UNUSED.fullmatch(n)]
+    if strange:
+        raise ValueError(
+            f"nothing here has a place for {', '.join(sorted(strange)[:3])}; is the configuration another's?"
+        )
+    embedding = EmbeddingWeights(*(found[f"embedding.{k}"] for k in EmbeddingWeights._fields))
+    blocks = (BlockWeights(*(found[f"blocks.{i}.{k}"] for k in BlockWeights._fields)) for i in range(sizes.layers))
+    return BertWeights(embedding, tuple(blocks), found["W_pool"], found["b_pool"])
+
+
+def read_head(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], scheme: str = "Hugging Face") -> HeadWeights:
+    """Sort the arrays of the head that names masked tokens into ours; as :func:`read_weights`."""
+    found = _sorted(arrays, config, scheme, lambda ours: ours.startswith("head."))
+    return HeadWeights(*(found[f"head.{k}"] for k in HeadWeights._fields))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# writing
+
+
+def named_arrays(
+    weights: BertWeights, head: HeadWeights | None = None, scheme: str = "Hugging Face"
+) -> dict[str, np.ndarray]:
+    """The arrays of an encoder, and of a head, under the names of a scheme, and in its layout.
+
+    With a head the names of Hugging Face's encoder begin with "bert.", as in its networks with heads.
+    """
+    parts: dict[str, Any] = {f"embedding.{k}": a for k, a in weights.embedding._asdict().items()}
+    for i, block in enumerate(weights.blocks):
+        parts |= {f"blocks.{i}.{k}": a for k, a in block._asdict().items()}
+    parts |= {"W_pool": weights.W_pool, "b_pool": weights.b_pool}
+    prefix = "bert." if head is not None and scheme == SCHEMES[0] else ""
+    known = names(len(weights.blocks), scheme)
+    theirs = {ours: prefix + known[ours].theirs for ours in parts}
+    if head is not None:
+        of_head = {f"head.{k}": a for k, a in head._asdict().items()}
+        parts, theirs = parts | of_head, theirs | {ours: known[ours].theirs for ours in of_head}
+    turned = ((ours, np.asarray(a)) for ours, a in parts.items())
+    return {theirs[ours]: a.T if known[ours].transposed else a for ours, a in turned}
+
+
+def as_safetensors(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The bytes of a safetensors file; `transformers` reads it, and :func:`minilib.corpora.safetensors` its like."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    bodies, reached = [], 0
+    for name, array in arrays.items():
+        dtype = {2: "F16", 4: "F32", 8: "F64"}[array.dtype.itemsize]
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [reached, reached + array.nbytes]}
+        bodies.append(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+        reached += array.nbytes
+    head = json.dumps(header).encode()
+    return len(head).to_bytes(8, "little") + head + b"".join(bodies)
+
+
+def configuration(sizes: BertSizes, eps: float = EPS) -> dict[str, Any]:
+    """What config.json of Hugging Face says about a BERT of these sizes."""
+    return {
+        "model_type": "bert",
+        "hidden_act": "gelu",
+        "vocab_size": sizes.vocabulary,
+        "hidden_size": sizes.d,
+        "num_hidden_layers": sizes.layers,
+        "num_attention_heads": sizes.heads,
+        "intermediate_size": sizes.inner,
+        "max_position_embeddings": sizes.positions,
+        "type_vocab_size": sizes.segments,
+        "layer_norm_eps": eps,
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# networks
 
 
 def minilm() -> BertNetwork:

