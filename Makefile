@@ -72,7 +72,7 @@ test-core: .venv-core/.stamp ## run the tests of the formulas where torch and ma
 
 browser: setup data ## run the tests in a real JupyterLab; installs Chromium on Debian if it is missing
 	@$(PY) tests/chromium.py
-	$(SIDE_BY_SIDE) -m browser $(ARGS)
+	$(PY) -m pytest -m browser $(ARGS)
 
 lint: setup ## check style, notebooks and the claims page
 	$(PY) -m ruff check .
