@@ -20,6 +20,12 @@ ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # The test tools that need none of torch, matplotlib and Jupyter; their versions are in requirements.lock.
 CORE_TOOLS := array-api-strict beartype hypothesis pytest
 
+# Two processes halve the time on two cores, and each holds up to 2 GB; a group of tests (see tests/conftest.py) stays
+# in one of them, and the groups go out in the order of their files, so that the longest do not come last.
+SIDE_BY_SIDE = $(PY) -m pytest -n $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder
+# What pytest returns if ARGS choose none of the tests.
+NO_TEST := 5
+
 # Shell: set $$python to the first interpreter that runs, is 3.11 to 3.13 and can make an environment.
 SUITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 FIND_PYTHON = python=; for p in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python); do \
@@ -58,7 +64,8 @@ lab: setup data ## open the course in JupyterLab
 	$(PY) -m jupyter lab $(ROOT) --ServerApp.root_dir=. notebooks/00_start_here.ipynb $(ARGS)
 
 test: setup data ## run all tests but those in the browser, and compare every notebook with its committed outputs
-	$(PY) -m pytest -m "not browser" $(ARGS)
+	$(SIDE_BY_SIDE) -m "not browser and not alone" $(ARGS) || [ $$? -eq $(NO_TEST) ]
+	$(PY) -m pytest -m "not browser and alone" $(ARGS) || [ $$? -eq $(NO_TEST) ]
 
 test-core: .venv-core/.stamp ## run the tests of the formulas where torch and matplotlib are not installed
 	$(CORE) -m pytest -m "not torch and not data and not notebook and not browser" $(ARGS)

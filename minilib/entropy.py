@@ -165,7 +165,7 @@ def llama4_scale(n: Length, d: int, step: float = 8192.0, rate: float = 0.1) -> 
 
 
 def saddle(lam: float) -> float:
-    r"""$s^* = \frac{\sqrt{1+4\lambda^2}-1}{2\lambda}$: the cosine between a query and the keys that count, for large d.
+    r"""$c^* = \frac{\sqrt{1+4\lambda^2}-1}{2\lambda}$: the cosine between a query and the keys that count, for large d.
 
     It maximises $\lambda s + \tfrac12 \ln(1-s^2)$, and is written so that $\lambda = 0$ gives 0.
     """
@@ -173,7 +173,7 @@ def saddle(lam: float) -> float:
 
 
 def sphere_entropy_limit(n: float, d: int, lam: float) -> float:
-    r"""$\mathcal H = \ln n + \tfrac d2 \ln(1 - s^{*2})$ for keys uniform on a sphere of radius $\sqrt d$, up to o(d).
+    r"""$\mathcal H = \ln n + \tfrac d2 \ln(1 - c^{*2})$ for keys uniform on a sphere of radius $\sqrt d$, up to o(d).
 
     At $\lambda = 1$ it is $\ln n - \tfrac d2 \ln\varphi = \ln n - 0.2406\,d$ with the golden ratio $\varphi$. The sum
     over keys is replaced by n times its mean, which fails where the result would be negative.

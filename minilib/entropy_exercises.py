@@ -45,6 +45,11 @@ LENGTH_FACTOR = Exercise(
     mistakes=(
         Mistake("ratio of lengths", 4, "The text is that many times longer. The law takes a logarithm."),
         Mistake("log of the ratio", math.log(4), "The logarithm of a ratio is not the ratio of two logarithms."),
+        Mistake(
+            "the root law",
+            math.sqrt(1 + 2 * math.log(4)),
+            "This is the law of the root, which is sharper. Here the factor is a logarithm of $n$.",
+        ),
         Mistake("natural log", math.log(2048), "This is the natural logarithm. Where is the factor 1?"),
         Mistake("inverted", 9 / 11, "Below 1 the scores would be flatter than at 512. Which length is the base?"),
         Mistake("added", 2, "Two doublings, yes. But each adds only its share of all the doublings that make 512."),
@@ -107,6 +112,11 @@ KAPPA = Exercise(
         ),
         Mistake("log to base 2", lambda d, m: math.sqrt(d) / math.log2(m), "The question has a natural logarithm."),
         Mistake("log to base 10", lambda d, m: math.sqrt(d) / math.log10(m), "This is the logarithm to base 10."),
+        Mistake(
+            "of zero entropy",
+            lambda d, m: 1 / 0.24,
+            "This one makes the entropy of the linear law zero. Here the scale is to be the standard one at $m$.",
+        ),
     ),
 )
 
@@ -237,6 +247,16 @@ ROW_ENTROPIES = Exercise(
             "Rows whose weights are all above 0 are right, the others came out as 0: the logarithm of 0 made them NaN.",
         ),
         Mistake(
+            "log of a zero weight",
+            lambda scores: [-(p * np.log(p)).sum() for p in _softmax(scores)],
+            r"Rows in which a weight is 0 come out as NaN: $0\ln 0$ has to count as 0.",
+        ),
+        Mistake(
+            "exponential of a thousand",
+            lambda scores: [-(p * np.log(p)).sum() for p in np.exp(scores) / np.exp(scores).sum(1, keepdims=True)],
+            "`np.exp(1000.0)` is infinite. What may be subtracted from a row without changing its softmax?",
+        ),
+        Mistake(
             "bits",
             lambda scores: row_entropies(scores) / math.log(2),
             "These are bits. The unit here is the nat.",
@@ -312,6 +332,14 @@ def _weights_with(scores, lengths, base, n=None, causal=True, padding=True):
     return masked_softmax(scores * (np.log(n) / np.log(base)), mask)
 
 
+def _sight(scores, lengths):
+    return causal_mask(scores.shape[-1], scores) & padding_mask(lengths, scores.shape[-1])
+
+
+def _keys(scores, lengths):
+    return _sight(scores, lengths).sum(axis=-1, keepdims=True)
+
+
 VISIBLE_WEIGHTS = Exercise(
     id="2.5",
     title="Which n is it?",
@@ -377,6 +405,20 @@ VISIBLE_WEIGHTS = Exercise(
             "The masks are right, and the scale is the standard one.",
         ),
         Mistake(
+            "masked before scaled",
+            lambda scores, lengths, base: _softmax(
+                np.where(_sight(scores, lengths), scores, -np.inf) * np.log(_keys(scores, lengths)) / np.log(base)
+            ),
+            "The first row is NaN: there the law is 0, and 0 times −∞ is no number. Scale first, mask afterwards.",
+        ),
+        Mistake(
+            "masked by zeros",
+            lambda scores, lengths, base: _softmax(
+                np.where(_sight(scores, lengths), scores * np.log(_keys(scores, lengths)) / np.log(base), 0)
+            ),
+            "A score of 0 hides nothing: $e^0 = 1$. What has the exponential 0?",
+        ),
+        Mistake(
             "scale after the softmax",
             lambda scores, lengths, base: (
                 _weights_with(scores, lengths, base, n=base)
@@ -431,6 +473,7 @@ GAP_FOR_WEIGHT = Exercise(
             lambda n, p: math.log(p / (1 - p)) + math.log(n),
             "Close for many keys. How many *others* are there?",
         ),
+        Mistake("log of all", lambda n, p: math.log(n), "Nearly the gap of the weight ½. Where is the given weight?"),
         Mistake("weight forgotten", lambda n, p: math.log(n - 1), "At this gap the key has the weight ½."),
         Mistake(
             "weight for odds",
@@ -467,9 +510,9 @@ SCALABLE_SOFTMAX = Exercise(
     id="2.7",
     title="Softmax to base n",
     question=r"""
-    SSMax is $a_j = n^{s z_j}/\sum_l n^{s z_l}$ with a learnt $s$. One of $n$ keys has a score `gap` above all others,
-    which are equal. What is its weight? Then think: let $n$ grow without end. For which gaps does the weight go to 1,
-    and for which to 0?
+    SSMax makes weights $a_j = n^{s z_j}/\sum_l n^{s z_l}$ of scores $z_j$, with a learnt number $s$. One of $n$ keys
+    has a score `gap` above all others, which are equal. What is its weight? Then think: let $n$ grow without end. For
+    which gaps does the weight go to 1, and for which to 0?
     """,
     inputs=lambda rng: (int(np.exp(rng.uniform(1.5, 8))), float(rng.uniform(0.2, 1)), float(rng.uniform(0.2, 4))),
     reference=scalable_softmax,
@@ -589,19 +632,19 @@ SADDLE_POINT = Exercise(
     id="2.9",
     title="Which keys count?",
     question=r"""
-    For keys in random directions, $q\cdot k = d\,s$ with a cosine $s$ whose density is proportional to
-    $(1-s^2)^{(d-3)/2}$; for large $d$ the mean of $e^{\lambda d s}$ is ruled by the $s$ at which
-    $\lambda s + \tfrac12\ln(1-s^2)$ is largest. Find it for a given $\lambda > 0$. Then put $\lambda = 1$: which famous
+    For keys in random directions, $q\cdot k = d\,c$ with a cosine $c$ whose density is proportional to
+    $(1-c^2)^{(d-3)/2}$; for large $d$ the mean of $e^{\lambda d c}$ is ruled by the $c$ at which
+    $\lambda c + \tfrac12\ln(1-c^2)$ is largest. Find it for a given $\lambda > 0$. Then put $\lambda = 1$: which famous
     number is it?
     """,
     inputs=lambda rng: (float(np.exp(rng.uniform(-2, 1.5))),),
     reference=saddle_point,
-    because=r"""The derivative vanishes where $\lambda(1-s^2) = s$, a quadratic equation whose root in $(0, 1)$ is
-    $s^* = (\sqrt{1+4\lambda^2}-1)/(2\lambda)$. It also says $1 - s^{*2} = s^*/\lambda$. At $\lambda = 1$ it is
-    0.618, the inverse of the golden ratio, and the entropy per dimension, $\tfrac12\ln(1-s^{*2})$, is $-0.2406$.""",
+    because=r"""The derivative vanishes where $\lambda(1-c^2) = c$, a quadratic equation whose root in $(0, 1)$ is
+    $c^* = (\sqrt{1+4\lambda^2}-1)/(2\lambda)$. It also says $1 - c^{*2} = c^*/\lambda$. At $\lambda = 1$ it is
+    0.618, the inverse of the golden ratio, and the entropy per dimension, $\tfrac12\ln(1-c^{*2})$, is $-0.2406$.""",
     hints=(
-        r"Differentiate by $s$. The derivative of $\tfrac12\ln(1-s^2)$ is a fraction.",
-        "The condition is a quadratic equation in $s$. Only one of its roots is a cosine.",
+        r"Differentiate by $c$. The derivative of $\tfrac12\ln(1-c^2)$ is a fraction.",
+        "The condition is a quadratic equation in $c$. Only one of its roots is a cosine.",
     ),
     accepted=(_saddle_point_of_the_polynomial, _saddle_point_by_bisection, lambda lam: en.saddle(lam)),
     mistakes=(
@@ -625,7 +668,12 @@ SADDLE_POINT = Exercise(
         Mistake(
             "denominator",
             lambda lam: math.sqrt(1 + 4 * lam**2) - 1,
-            "The numerator of the root is right. What stands before $s^2$ in the equation?",
+            "The numerator of the root is right. What stands before $c^2$ in the equation?",
+        ),
+        Mistake(
+            "plus for minus",
+            lambda lam: (math.sqrt(1 + 4 * lam**2) + 1) / (2 * lam),
+            "This is above 1, and a cosine is not. Look at the sign before the 1.",
         ),
         Mistake("sign", lambda lam: -en.saddle(lam), "These keys point away from the query."),
     ),
@@ -646,20 +694,20 @@ ENTROPY_LOST = Exercise(
     id="2.10",
     title="What the linear law says at the working point",
     question=r"""
-    For keys in random directions and large $d$ the entropy is $H = \ln n + \tfrac d2\ln(1-s^2)$, where $s$ solves
-    $\lambda(1-s^2) = s$. By how much does it lie below $\ln n$ under the standard scale $\lambda = 1/\sqrt d$? Then
-    compare with the essay's linear law $0.24\,\lambda d$, at $d = 64$ and at $d = 1024$: how many times too
-    large is it?
+    For keys in random directions and large $d$ the entropy is $H = \ln n + \tfrac d2\ln(1-c^2)$, where $c$ solves
+    $\lambda(1-c^2) = c$. By how much does it lie below $\ln n$ under the standard scale $\lambda = 1/\sqrt d$?
+    Return that number. Then think: how many times too large is the essay's linear law $0.24\,\lambda d$, at
+    $d = 64$ and at $d = 1024$?
     """,
     inputs=lambda rng: (int(rng.integers(4, 1024)),),
     reference=entropy_lost,
-    because=r"""Put $\lambda = 1/\sqrt d$ into $s^* = (\sqrt{1+4\lambda^2}-1)/(2\lambda)$ and that into
-    $-\tfrac d2\ln(1-s^{*2})$. It is 0.489 at $d = 64$ and tends to $\tfrac12$: for small $\lambda$ it is
+    because=r"""Put $\lambda = 1/\sqrt d$ into $c^* = (\sqrt{1+4\lambda^2}-1)/(2\lambda)$ and that into
+    $-\tfrac d2\ln(1-c^{*2})$. It is 0.489 at $d = 64$ and tends to $\tfrac12$: for small $\lambda$ it is
     $\tfrac12\lambda^2 d$. The chord $0.24\,\lambda d = 0.24\sqrt d$ says 1.92 at 64, four times too much, and 7.7 at
     1024, fifteen times.""",
     hints=(
-        r"Solve the quadratic equation for $s$ at $\lambda = 1/\sqrt d$ first.",
-        r"The answer is a positive number of nats, $-\tfrac d2\ln(1-s^2)$. For large $d$ it hardly depends on $d$.",
+        r"Solve the quadratic equation for $c$ at $\lambda = 1/\sqrt d$ first.",
+        r"The answer is a positive number of nats, $-\tfrac d2\ln(1-c^2)$. For large $d$ it hardly depends on $d$.",
     ),
     accepted=(_entropy_lost_by_the_other_form, lambda d: math.log(9) - en.sphere_entropy_limit(9, d, d**-0.5)),
     mistakes=(
@@ -667,6 +715,16 @@ ENTROPY_LOST = Exercise(
             "linear law",
             lambda d: -math.sqrt(d) / 2 * math.log((math.sqrt(5) - 1) / 2),
             r"This is the chord, true at $\lambda = 1$ only, drawn down to $1/\sqrt d$. The curve is no line.",
+        ),
+        Mistake(
+            "linear law in two digits",
+            lambda d: 0.24 * math.sqrt(d),
+            r"This is what the linear law says. Take the curve, at $\lambda = 1/\sqrt d$.",
+        ),
+        Mistake(
+            "cosine equal to the scale",
+            lambda d: -d / 2 * math.log(1 - 1 / d),
+            r"Here $c = \lambda$, which is true to first order only. Solve the quadratic equation.",
         ),
         Mistake(
             "at scale one",

@@ -145,7 +145,7 @@ def draw_chord(axes: Any, d: int = 64) -> dict[str, float]:
 
 def _draw_per_feature(axes: Any) -> None:
     lam = np.linspace(0, 2, 201)
-    axes.plot(lam, [en.sphere_entropy_limit(1, 1, x) for x in lam], label=r"$\frac{1}{2}\ln(1-s^{*2})$")
+    axes.plot(lam, [en.sphere_entropy_limit(1, 1, x) for x in lam], label=r"$\frac{1}{2}\ln(1-c^{*2})$")
     axes.plot(lam, -0.5 * lam**2, linestyle=":", label=r"$-\lambda^2/2$")
     axes.plot(lam, lam * en.sphere_entropy_limit(1, 1, 1.0), linestyle="--", label=r"$-0.24\,\lambda$")
     for d, marker in ((16, "v"), (64, "o"), (256, "^")):
@@ -179,20 +179,21 @@ def draw_random_keys(axes: Any, d: int = 64, base: int = 512, queries: int = 10)
 @drawing(size=(8, 4.5))
 def draw_freezing(axes: Any, queries: int = 20, seed: int = 0) -> dict[str, float]:
     """Entropy of normal scores against their standard deviation: measured, and the law of random energies."""
-    betas, numbers = np.linspace(0, 8, 33), {}
+    betas, numbers = np.linspace(0, 10, 41), {}
     shown = (256, "C0", "o", "-"), (4096, "C1", "s", "--"), (65_536, "C2", "^", "-.")
     for n, color, marker, style in shown:
         z = np.random.default_rng(seed).normal(size=(queries, n))
         seen = [attended(z, beta).entropy for beta in betas]
         axes.plot(betas, seen, color=color, marker=marker, markersize=4, linestyle="none", label=f"n = {n:,}")
-        fine = np.linspace(0, 8, 401)
+        fine = np.linspace(0, 10, 501)
         axes.plot(fine, [en.random_energy_entropy(n, b) for b in fine], color=color, linestyle=style, linewidth=1.2)
         axes.plot(en.freezing_scale(n), 0, color=color, marker="|", markersize=18, clip_on=False)
+        axes.plot(2 * en.freezing_scale(n), 0, color=color, marker="|", markersize=9, clip_on=False)
         numbers |= {
             f"freezing point at n = {n}": en.freezing_scale(n),
             f"entropy at twice that, n = {n}": attended(z, 2 * en.freezing_scale(n)).entropy,
         }
-    axes.set(xlim=(0, 8), ylim=(0, 12), xlabel=r"standard deviation $\beta$ of the scores", ylabel="entropy (nats)")
+    axes.set(xlim=(0, 10), ylim=(0, 12), xlabel=r"standard deviation $\beta$ of the scores", ylabel="entropy (nats)")
     axes.legend(loc="upper right")
     return numbers
 

@@ -243,7 +243,10 @@ class Exercise:
                 if array.shape != wanted.shape and not array.size == wanted.size == 1:
                     return f"The result has shape {array.shape} where {wanted.shape} is wanted."
                 if not np.isfinite(array).all():
-                    return "The result contains NaN or infinity. Look for a division by zero or the log of a negative."
+                    return (
+                        "The result contains NaN or infinity. Look for a division by zero, for 0 or infinity times "
+                        "infinity, and for the log or root of a negative."
+                    )
         return ""
 
     def _right(self) -> list[list[np.ndarray]]:
@@ -311,7 +314,11 @@ def _agree(got: list[np.ndarray], want: list[np.ndarray], tolerance: float) -> b
 def _close(got: np.ndarray, want: np.ndarray, tolerance: float) -> bool:
     if got.size == want.size == 1:
         got, want = got.ravel(), want.ravel()
-    return got.shape == want.shape and bool(np.abs(got - want).max() <= tolerance * np.abs(want).max())
+    if got.shape != want.shape or (np.isnan(got) != np.isnan(want)).any():
+        return False
+    # A mistake may show as NaN at certain places.
+    got, want = (a[~np.isnan(want)] for a in (got, want))
+    return not got.size or bool(np.abs(got - want).max() <= tolerance * np.abs(want).max())
 
 
 def _arrays(result: Any, several: bool) -> list[np.ndarray]:

@@ -22,13 +22,13 @@ TOKENS, LONGEST, D, M = 5, 7, 3, 11
 
 
 def break_even():
-    d, h = 768, 12
+    d, h = 1024, 16
     return math.floor(d * math.sqrt(2 / h)) + 1
 
 
 def _break_even_by_search():
     N = 1
-    while syn.random_cost(12, N).parameters <= syn.dot_cost(768, N).parameters:
+    while syn.random_cost(16, N).parameters <= syn.dot_cost(1024, N).parameters:
         N += 1
     return N
 
@@ -37,13 +37,13 @@ BREAK_EVEN = Exercise(
     id="3.1",
     title="When is random the larger one?",
     question=r"""
-    A layer has $d = 768$ features and 12 heads. Queries and keys are made by two matrices of $d \times d$. Random
+    A layer has $d = 1024$ features and 16 heads. Queries and keys are made by two matrices of $d \times d$. Random
     scores need a map of $N \times N$ for each head instead, $N$ being the longest sequence. What is the smallest $N$ at
     which the maps have *more* weights than the two matrices? Biases do not count.
     """,
     reference=break_even,
-    because=r"""$hN^2 > 2d^2$ where $N > d\sqrt{2/h} = 313.5$. A model for 512 tokens pays for its random maps more
-    than twice what queries and keys would cost.""",
+    because=r"""$hN^2 > 2d^2$ where $N > d\sqrt{2/h} = 362.04$. A model for 512 tokens pays for its random maps twice
+    what queries and keys would cost.""",
     hints=(
         "Write both numbers of weights, one in terms of $d$, the other in terms of $N$. Where does the number of heads "
         "come in?",
@@ -51,32 +51,32 @@ BREAK_EVEN = Exercise(
     ),
     accepted=(
         _break_even_by_search,
-        lambda: int(np.argmax(12 * np.arange(2000) ** 2 > 2 * 768**2)),
-        lambda: math.ceil(math.sqrt(2 * 768 * 64)),
+        lambda: int(np.argmax(16 * np.arange(2000) ** 2 > 2 * 1024**2)),
+        lambda: math.ceil(math.sqrt(2 * 1024 * 64)),
     ),
     mistakes=(
         Mistake(
             "one map for all heads",
-            math.ceil(768 * math.sqrt(2)),
+            math.ceil(1024 * math.sqrt(2)),
             "This would be right if all heads shared one map. Each has its own.",
         ),
         Mistake(
             "one matrix",
-            math.ceil(768 / math.sqrt(12)),
+            math.floor(1024 / math.sqrt(16)) + 1,
             "Queries *and* keys are made by a matrix each.",
         ),
         Mistake(
             "heads on the wrong side",
-            math.ceil(768 * math.sqrt(24)),
+            math.ceil(1024 * math.sqrt(32)),
             "More heads make the maps dearer, not cheaper. The two matrices cost the same for any number of heads.",
         ),
         Mistake("one less", break_even() - 1, "At this length the maps are still the smaller ones, if only just."),
         Mistake(
             "not a whole number",
-            768 * math.sqrt(1 / 6),
+            1024 * math.sqrt(1 / 8),
             "This is where both are equal. A sequence has a whole number of tokens.",
         ),
-        Mistake("width", 768, "Why $d$? The maps are not as wide as the features, and there are several of them."),
+        Mistake("width", 1024, "Why $d$? The maps are not as wide as the features, and there are several of them."),
     ),
 )
 
@@ -201,6 +201,16 @@ RANKS = Exercise(
             "In (5) a row is not linear in the hidden features: two of them are multiplied.",
         ),
         Mistake(
+            "hidden features are all there is",
+            [5, 7, 25, 36, 24, 6],
+            "In (5) two of the hidden features are multiplied in each entry, so 24 is no limit. Try it with NumPy.",
+        ),
+        Mistake(
+            "tiles added",
+            [5, 7, 25, 36, 36, 12],
+            "In (6) count the different columns, $6 + 6$ numbers or not.",
+        ),
+        Mistake(
             "tiles as good as pairs",
             [5, 7, 25, 36, 36, 36],
             "Look again at (6): how many different columns has it?",
@@ -287,6 +297,11 @@ MOVING_ROWS = Exercise(
             "dense like dot",
             [9, 9, 0, 9, 9, 6],
             "In dense scores a row is computed from its own token. Where would another token enter?",
+        ),
+        Mistake(
+            "outputs for weights",
+            [9, 9, 9, 9, 9, 6],
+            "These are the rows of the *output*, which move through the values. The question is the weights.",
         ),
         Mistake("no mask", [9, 1, 0, 1, 9, 9], "Under a causal mask, which rows may look at the fourth token at all?"),
         Mistake(
@@ -564,6 +579,18 @@ CAUSAL_RANDOM = Exercise(
             "one head's map for all",
             _random_with(lambda R, mask, d: att.masked_softmax(R[:1], mask)),
             "All heads use the map of the first one.",
+        ),
+        Mistake(
+            "cut across tokens",
+            lambda v, R: _random_with(lambda B, mask, d: att.masked_softmax(B, mask))(
+                v.reshape(len(R), len(v), -1).transpose(1, 0, 2).reshape(v.shape), R
+            ),
+            "The reshape went across tokens. First $(n, h, d_h)$, and then move the axis of the heads to the front.",
+        ),
+        Mistake(
+            "put back in the wrong order",
+            lambda v, R: causal_random(v, R).reshape(len(v), len(R), -1).transpose(1, 0, 2).reshape(v.shape),
+            "Each head is right, but they are put back in the wrong order: tokens come first, then heads.",
         ),
         Mistake(
             "heads interleaved",
@@ -1001,12 +1028,6 @@ COPYING_MAP = OpenExercise(
     accepted=(_copying_map_on_a_circle, _copying_map_of_factors),
     mistakes=(
         Requirement(
-            "rank",
-            20.0 * np.eye(N_COPY, k=-1),
-            "The map is right, but its scores have a higher rank: one direction for each place.",
-            holds=lambda B: np.linalg.matrix_rank(B, tol=1e-6 * np.abs(B).max()) <= 2,
-        ),
-        Requirement(
             "size",
             1000.0 * copying_map(),
             "The scores are larger than 1000. Sharp is good, but not at any price.",
@@ -1021,8 +1042,16 @@ COPYING_MAP = OpenExercise(
         Requirement(
             "too flat",
             0.1 * copying_map(),
-            "Each row is largest in the right place, but some rows are not sharp enough.",
+            "Each row is largest in the right place, but some rows are not sharp enough: the scores of a map are not "
+            "the map, softmax comes after them.",
             holds=lambda B: bool(_weight_on_the_previous(B).min() > 0.9),
+        ),
+        Requirement(
+            "rank",
+            20.0 * np.eye(N_COPY, k=-1),
+            "The map is right, but its scores have a higher rank. If they are the square of a difference: which of its "
+            "terms is the same in a whole row?",
+            holds=lambda B: np.linalg.matrix_rank(B, tol=1e-6 * np.abs(B).max()) <= 2,
         ),
     ),
 )

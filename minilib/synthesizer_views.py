@@ -325,7 +325,13 @@ def draw_singular_values(axes: Any, n: int = 24, width: int = 12, rank: int = 8)
         look = {"color": color, "linestyle": line, "marker": marker, "markersize": 4, "label": variant}
         axes.plot(np.arange(1, kept.sum() + 1), (values / values[0])[kept], **look)
         numbers[f"{variant}: rank"] = float(kept.sum())
-    axes.set(xlim=(0, n + 1), ylim=(1e-3, 1.5), yscale="log", xlabel="number k", ylabel="singular value over the first")
+    axes.set(
+        xlim=(0, n + 1),
+        ylim=(1e-3, 1.5),
+        yscale="log",
+        xlabel="number of the singular value",
+        ylabel="singular value over the first",
+    )
     axes.legend(loc="lower left", fontsize=8)
     return numbers
 
@@ -334,7 +340,7 @@ def draw_singular_values(axes: Any, n: int = 24, width: int = 12, rank: int = 8)
 def draw_tasks(axes: Any, lengths: Sequence[int] = (2, 3, 4, 6, 8, 12, 16), samples: int = 4000) -> dict[str, float]:
     """The error of the best fixed mixing, and of attention that looks, for the two tasks against the length."""
     n, numbers = np.linspace(2, max(lengths), 100), {}
-    axes.plot(n, 1 - 1 / n, color="0.6", linewidth=0.8, label="1 − 1/n")
+    axes.plot(n, 1 - 1 / n, color="k", linestyle="--", linewidth=0.8, zorder=3, label="1 − 1/n")
     shown = ("retrieve", "copy"), (("fixed", fixed_error, "C1"), ("looking", looking_error, "C0"))
     for task, line, marker in zip(shown[0], ("-", ":"), ("D", "o"), strict=True):
         for name, error, color in shown[1]:

@@ -34,7 +34,13 @@ NEEDS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what cannot run here, and say why."""
+    """Skip what cannot run here, and say why; keep together what shares a process, if several run the tests."""
+    for item in items:
+        # What a module makes for all its tests is dear; but a notebook that is run is run for itself.
+        chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        notebook = next((f" {one.stem}" for one in chosen if getattr(one, "suffix", "") == ".ipynb"), "")
+        group = item.path.stem + notebook
+        item.add_marker(pytest.mark.xdist_group(group))
     for marker, (missing, reason) in NEEDS.items():
         wanting = [item for item in items if item.get_closest_marker(marker)]
         if wanting and missing():

@@ -12,6 +12,8 @@ import pytest
 import benchmarks
 from benchmarks import Row, imports, in_turn, milliseconds
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[1]
 # Half of what we aim at: processor time still varies with the machine and with what runs beside the tests.
 MARGIN = 2

@@ -291,8 +291,9 @@ def find(explorer: Any, control: Any) -> Any:
     return locate(explorer, control.description, kind)
 
 
-def moves(control: Any) -> list[tuple[str, Any]]:
-    """Keys to press one after the other, each with the value that the control must have then."""
+def moves(twin: Explorer, parameter: str) -> list[tuple[str, Any]]:
+    """Keys to press on a control one after the other, each with the value that the drawing must get then."""
+    control, kind = twin.controls[parameter], round if twin._exact[parameter] else lambda value: value
     if hasattr(control, "options"):
         return [("Enter", option) for option in control.options]
     if not hasattr(control, "min"):
@@ -302,7 +303,7 @@ def moves(control: Any) -> list[tuple[str, Any]]:
     grid += [control.max] if control.max - grid[-1] > 1e-9 else []
     keys = [("Home", 0), ("ArrowRight", 1), ("PageUp", 6), ("End", -1), ("ArrowLeft", -2)]
     points = [(key, grid[k] if k < len(grid) else grid[-1]) for key, k in keys]
-    return [(key, control.base**x if hasattr(control, "base") else x) for key, x in points]
+    return [(key, kind(control.base**x if hasattr(control, "base") else x)) for key, x in points]
 
 
 def test_every_control_moves_the_numbers_by_keyboard(opened, twins):
@@ -313,21 +314,19 @@ def test_every_control_moves_the_numbers_by_keyboard(opened, twins):
             press(explorer, "Reset")
             wait_for(explorer, expected(twin, twin.defaults), f"reset before {parameter}")
             before, seen, parts = rows(explorer), [], find(explorer, control)
-            for place, (key, value) in enumerate(moves(control)):
+            for place, (key, value) in enumerate(moves(twin, parameter)):
                 strike(parts.nth(place if hasattr(control, "options") else 0), key)
-                value = round(value) if twin._exact[parameter] else value
                 what = f"{twin.alt}: {parameter} = {value} after {key}"
                 wait_for(explorer, expected(twin, twin.defaults | {parameter: value}), what)
                 seen.append(rows(explorer))
-            changes = any(lines != before for lines in seen) or matters_elsewhere(twin, parameter, control)
+            changes = any(lines != before for lines in seen) or matters_elsewhere(twin, parameter)
             assert changes, f"{parameter} changes no number"
             explorer.screenshot(path=PICTURES / f"{name}-widget-{number}-{parameter}.png")
 
 
-def matters_elsewhere(twin: Explorer, parameter: str, control: Any) -> bool:
+def matters_elsewhere(twin: Explorer, parameter: str) -> bool:
     """Whether a control changes the numbers of one of the presets, if not of the defaults."""
-    kind = round if twin._exact[parameter] else lambda value: value
-    values = [kind(value) for _, value in moves(control)]
+    values = [value for _, value in moves(twin, parameter)]
     settings = [twin.defaults | preset for preset in twin.presets.values()]
     return any(len({tuple(expected(twin, s | {parameter: v})) for v in values}) > 1 for s in settings)
 
@@ -372,7 +371,7 @@ def test_the_last_of_many_keys_wins(opened, twins):
         strike(slider, "Home")
         for key in ["ArrowRight"] * 12 + ["End"]:
             lab.page.keyboard.press(key)
-        value = moves(twin.controls[parameter])[3][1]
+        value = moves(twin, parameter)[3][1]
         wait_for(explorer, expected(twin, twin.defaults | {parameter: value}), f"{twin.alt}: {parameter}")
         press(explorer, "Reset")
 

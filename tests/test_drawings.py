@@ -128,6 +128,17 @@ def test_every_knob_of_the_drawing_is_a_control_that_a_reader_can_name(made):
     assert explorer.alt.endswith(".")
 
 
+def test_the_defaults_and_all_presets_are_steps_of_their_sliders(made):
+    """A browser moves other values to the next step, sooner or later, and then the numbers are those of another."""
+    explorer, _ = made
+    for values in [explorer.defaults, *(explorer.defaults | preset for preset in explorer.presets.values())]:
+        for name, control in explorer.controls.items():
+            if hasattr(control, "min"):
+                place = math.log(values[name], control.base) if hasattr(control, "base") else values[name]
+                steps = (place - control.min) / control.step
+                assert steps == pytest.approx(round(steps), abs=1e-6) or place == control.max, (name, values[name])
+
+
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_no_corner_of_the_controls_makes_the_drawing_fail(made, data):

@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -409,34 +408,37 @@ class Run(NamedTuple):
 
 
 MEASURE = """
-import subprocess, sys
+import subprocess, sys, time
+start = time.perf_counter()
 code = subprocess.call(sys.argv[2:])
 try:
     import resource
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    most, seconds = spent.ru_maxrss, spent.ru_utime + spent.ru_stime
 except ImportError:
-    most = 0
-open(sys.argv[1], "w").write(str(most))
+    most, seconds = 0, time.perf_counter() - start
+open(sys.argv[1], "w").write(f"{most} {seconds}")
 sys.exit(code)
 """
-"""Run a command and write down the most memory that one process of its family held, 0 where nobody counts it.
+"""Run a command; write down the most memory that one process of its family held, and the processor time of all.
 
-In a small process of its own: at its birth a child is counted with the memory of its parent, and these tests hold much.
+Where nobody counts these, 0 and the time that went by: a notebook has one thread, but others may run beside it. In a
+small process of its own: at its birth a child is counted with the memory of its parent, and these tests hold much.
 """
 
 
 def compare(path: Path, folder: Path, strict: bool = True) -> Run:
     """Run a notebook without a network in a fresh kernel, and compare each code cell with its stored outputs."""
     nbval = ["--nbval" if strict else "--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider", "--color=no"]
-    start = time.perf_counter()
     with open(folder / f"{path.stem}.log", "w+", encoding="utf-8") as log:
         places = ["-c", ROOT / "pyproject.toml", "--rootdir", path.parent]
         command = [sys.executable, "-m", "pytest", *nbval, *places, path]
-        measure = [sys.executable, "-c", MEASURE, folder / "kilobytes", *command]
+        measure = [sys.executable, "-c", MEASURE, folder / "spent", *command]
         done = subprocess.run(measure, cwd=ROOT, env=environment(), stdout=log, stderr=subprocess.STDOUT)
         log.seek(0)
-        most = int((folder / "kilobytes").read_text()) * (1 if sys.platform == "darwin" else 1024) / 1e9
-        return Run(done.returncode == 0, log.read(), time.perf_counter() - start, most)
+        most, seconds = map(float, (folder / "spent").read_text().split())
+        unit = 1 if sys.platform == "darwin" else 1024
+        return Run(done.returncode == 0, log.read(), seconds, most * unit / 1e9)
 
 
 def environment() -> dict[str, str]:

@@ -15,7 +15,7 @@ from minilib.exercises import WRONG
 
 # What would give an exercise away, written as a reader would recognise it; for tests/test_exercises.py.
 SECRETS = {
-    "3.1": [r"\b314\b", r"\b313\b", r"sqrt\(2 ?/ ?h\)", r"sqrt\{2/h\}"],
+    "3.1": [r"\b363\b", r"\b362\b", r"sqrt\(2 ?/ ?h\)", r"sqrt\{2/h\}"],
     "3.2": [r"lcm", r"least common"],
     "3.3": [r"5, 7, 25, 36, 36, 6\b", r"6 \\cdot 6"],
     "3.4": [r"9, 1, 0, 1, 9, 6\b", r"rows 4 to 9"],
@@ -36,9 +36,9 @@ SECRETS = {
 
 
 def test_at_the_break_even_the_maps_begin_to_cost_more():
-    weights = [12 * N * N - 2 * 768 * 768 for N in (ex.break_even() - 1, ex.break_even())]
+    weights = [16 * N * N - 2 * 1024 * 1024 for N in (ex.break_even() - 1, ex.break_even())]
     assert weights[0] < 0 < weights[1]
-    assert ex.break_even() - 1 < syn.break_even_length(768, 12) < ex.break_even()
+    assert ex.break_even() - 1 < syn.break_even_length(1024, 16) < ex.break_even()
 
 
 @pytest.mark.parametrize(("a", "b"), [(2, 4), (3, 5), (6, 4), (7, 7), (1, 11), (16, 15)])
