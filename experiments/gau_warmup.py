@@ -165,8 +165,8 @@ def _last_map(sublayer: nn.Module) -> Tensor:
 
 SEEDS = range(5)
 RATES, RATE = (3e-4, 1e-3, 3e-3, 1e-2), 1e-3
-SMALL, LARGE = 0.1, 1.0
-"""Branch over skip in the controls: small, and as large as the skip."""
+SMALL, GAUS, LARGE = 0.1, 0.27, 1.0
+"""Branch over skip in the controls: small, as a gated unit of relu² has it here, and as large as the skip."""
 
 
 def grid(quick: bool) -> list[Config]:
@@ -188,11 +188,14 @@ def grid(quick: bool) -> list[Config]:
 
 
 def controls() -> list[Config]:
-    """At 24 layers and rate 1e-3 Post-LN with warm-up or small branches and GAU with large ones.
+    """At 24 layers and rate 1e-3 Post-LN with warm-up or small branches, GAU with warm-up or large ones.
 
-    And Post-LN for three times as long, with a slow warm-up and, at 12 layers, without.
+    Post-LN's branches are also given the size that GAU's have. And Post-LN for three times as long, with a slow warm-up
+    and, at 12 layers, without.
     """
-    made = [Config("Post-LN", 24, RATE, seed, warm_up=100) for seed in SEEDS[:3]]
+    warm = product(SEEDS[:3], ("Post-LN", "GAU relu²", "GAU softmax"))
+    made = [Config(unit, 24, RATE, seed, warm_up=100) for seed, unit in warm]
+    made += [Config("Post-LN", 24, RATE, seed, ratio=GAUS, by="skip") for seed in SEEDS[:3]]
     for seed, by in product(SEEDS[:3], ("skip", "weights")):
         made.append(Config("Post-LN", 24, RATE, seed, ratio=SMALL, by=by))
         made.append(Config("GAU relu²", 24, RATE, seed, ratio=LARGE, by=by))

@@ -51,7 +51,8 @@ POWER_GAIN = Exercise(
     question=r"""
     $\varepsilon$ is standard normal and $\varphi(x) = \max(x, 0)^k$ with $k \ge 1$: relu for $k = 1$, relu² for
     $k = 2$. By which factor $g$ must $\varphi$ be multiplied so that $g\,\varphi(\varepsilon)$ has the mean *square* 1?
-    Use $E|\varepsilon|^{p} = 2^{p/2}\,\Gamma(\tfrac{p+1}2)/\sqrt\pi$ (`math.gamma`), or sum numerically.
+    Use $E|\varepsilon|^{p} = 2^{p/2}\,\Gamma(\tfrac{p+1}2)/\sqrt\pi$ (`math.gamma`), or sum numerically, from −10 to
+    10 at least; $k$ lies between 1 and 3.
     """,
     inputs=lambda rng: (float(rng.uniform(1.0, 3.0)),),
     reference=power_gain,
@@ -74,6 +75,7 @@ POWER_GAIN = Exercise(
             lambda k: power_gain(k) ** 2,
             "A factor $g$ multiplies the mean square by $g^2$. Is this $g$?",
         ),
+        Mistake("mean to one", lambda k: 1 / _power_mean(k), "This makes the *mean* 1. Square first."),
         Mistake("inverse", lambda k: 1 / power_gain(k), "This is the root mean square itself. The gain undoes it."),
         Mistake("relu", lambda k: math.sqrt(2), "Right at $k = 1$. How does it depend on $k$?"),
         Mistake(
@@ -102,17 +104,17 @@ TRUNCATED_STD = Exercise(
     id="4.2",
     title="What to ask a truncated sampler for",
     question=r"""
-    A sampler draws from $N(0, s^2)$ and throws away what lies beyond $\pm 2s$. Which $s$ must it be given so that the
-    entries it *returns* have LeCun's variance, $1/m$ with $m$ = `fan_in`? Three digits suffice.
+    A sampler draws from $N(0, \sigma^2)$ and throws away what lies beyond $\pm 2\sigma$. Which $\sigma$ must it be
+    given so that the entries it *returns* have LeCun's variance, $1/m$ with $m$ = `fan_in`? Four digits suffice.
     """,
     inputs=lambda rng: (int(rng.integers(16, 4096)),),
     reference=truncated_std,
-    because=r"""What is returned has the variance $\gamma s^2$, $\gamma = 1 - 4\phi(2)/(2\Phi(2)-1) = 0.7737$ with the
-    density $\phi$ and the distribution function $\Phi$ of $N(0,1)$. So $s = 1/\sqrt{\gamma m} = 1.1368/\sqrt m$; for
+    because=r"""What is returned has the variance $c\,\sigma^2$, $c = 1 - 4\phi(2)/(2\Phi(2)-1) = 0.7737$ with the
+    density $\phi$ and the distribution function $\Phi$ of $N(0,1)$. So $\sigma = 1/\sqrt{cm} = 1.1368/\sqrt m$; for
     $m = 768$ that is 0.0410.""",
     hints=(
         "Cutting off the tails makes the spread smaller. By which factor does the *variance* of $N(0,1)$ shrink?",
-        r"With $\gamma$ for that factor the entries have the variance $\gamma s^2$. Set it equal to $1/m$.",
+        r"With $c$ for that factor the entries have the variance $c\,\sigma^2$. Set it equal to $1/m$.",
     ),
     accepted=(
         _truncated_std_on_a_grid,
@@ -316,6 +318,7 @@ LAMBDA_EXPONENT = Exercise(
         ),
         Mistake("square forgotten", 5, "The scores are right, but $A$ holds their squares."),
         Mistake("one missing", 6, "Close. Which of the four matrices has been left out?"),
+        Mistake("swish", 9, "That is about what swish does near $\\lambda = 1$. Here the activation is homogeneous."),
         Mistake("eight", 8, "One too many. The gate multiplies $AV$ only once."),
         Mistake("three", 3, "These are the factors of $O$ that are not $A$. What about $A$ itself?"),
     ),
@@ -374,6 +377,16 @@ ROW_MASS = Exercise(
             "This is one entry off the diagonal. How many are there in a row?",
         ),
         Mistake(
+            "counts itself",
+            lambda n, s, mu, nu2: (s * nu2**2 / n, s * mu**4 + nu2**2 - mu**4),
+            "Close for long texts. How many *others* are there in a row?",
+        ),
+        Mistake(
+            "variance of a product",
+            lambda n, s, mu, nu2: (s * nu2**2 / n, (n - 1) * (s * mu**4 + (nu2 - mu**2) ** 2) / n),
+            "The product of the two variances is not the variance of a product whose factors have a mean.",
+        ),
+        Mistake(
             "nu for nu squared",
             lambda n, s, mu, nu2: (s * nu2 / n, row_mass(n, s, mu, nu2)[1]),
             r"Look at the diagonal again: the mean of $z_i\cdot z_i$ gets squared, and `nu2` is $\nu^2$ already.",
@@ -427,6 +440,9 @@ EQUAL_E = Exercise(
             "two units",
             lambda d, s: 2 * d - s / 3,
             "This is for *two* units in place of the layer. The question is about one.",
+        ),
+        Mistake(
+            "two units, without z", lambda d, s: 2 * d, "This is the width of *two* units. Here is one, with $W_z$."
         ),
         Mistake(
             "one gate", lambda d, s: 6 * d - s / 2, "Only two of the matrices were counted with $e$. Which is missing?"
@@ -574,6 +590,16 @@ LARGEST_RATIO = Exercise(
             "lost for left",
             lambda depth, share: largest_ratio(depth, 1 - share),
             "With this $r$ the share is *lost*. It should be left.",
+        ),
+        Mistake(
+            "shares added",
+            lambda depth, share: (1 - share) / depth,
+            "This divides the loss evenly. Orthogonal steps do not add up along a line.",
+        ),
+        Mistake(
+            "one over the depth",
+            lambda depth, share: 1 / depth,
+            "Orthogonal steps add in the square, not along a line.",
         ),
         Mistake(
             "small r",
