@@ -176,7 +176,7 @@ def test_the_grid_has_every_stack_at_every_depth_and_seeds_where_it_matters():
     assert all(at[unit, layers] >= 1 for unit in warmup.UNITS for layers in (6, 12, 24, 48))
     assert all(at[unit, 24] >= 3 for unit in warmup.UNITS)
     kinds = Counter((c.unit, c.layers, c.ratio, c.by, c.warm_up, c.steps) for c in warmup.controls())
-    assert len(kinds) == 8
+    assert len(kinds) == 11
     assert set(kinds.values()) == {3}
 
 
