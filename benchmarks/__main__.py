@@ -16,7 +16,7 @@ from typing import Any
 
 from . import Row, growth
 
-NAMES = ("imports", "jacobians", "scans", "attention", "synthesizer", "gau", "wordpiece", "rope", "widgets")
+NAMES = ("imports", "jacobians", "scans", "attention", "synthesizer", "gau", "wordpiece", "rope", "bert", "widgets")
 PEERS = ("x-transformers", "FLASH-pytorch", "transformers", "tokenizers", "rotary-embedding-torch")
 PACKAGES = ("minilib", "numpy", "torch", "matplotlib", "ipywidgets", *PEERS)
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks.json"

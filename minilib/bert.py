@@ -176,7 +176,10 @@ class BertWeights(NamedTuple):
     def converted(self, convert: Callable[[Array], Array]) -> BertWeights:
         """The same weights with each array replaced by ``convert(array)``, e.g. ``torch.asarray``."""
         embedding = EmbeddingWeights(*map(convert, self.embedding))
-        blocks = tuple(BlockWeights(*map(convert, block)) for block in self.blocks)
+        if all(block is self.blocks[0] for block in self.blocks):  # a shared block stays one
+            blocks = (BlockWeights(*map(convert, self.blocks[0])),) * len(self.blocks)
+        else:
+            blocks = tuple(BlockWeights(*map(convert, block)) for block in self.blocks)
         return BertWeights(embedding, blocks, convert(self.W_pool), convert(self.b_pool))
 
 
@@ -188,6 +191,24 @@ class HeadWeights(NamedTuple):
     gamma: Array
     beta: Array
     bias: Array
+
+
+class AffineWeights(NamedTuple):
+    """W (out, in) and b (out,): the head of the next sentence, :func:`nsp_logits`, or what widens ALBERT's tables."""
+
+    W: Array
+    b: Array
+
+
+def sizes_of(weights: BertWeights, heads: int, factorised: bool = False) -> BertSizes:
+    """The sizes of an encoder, read off the shapes of its weights; how many heads there are they do not tell.
+
+    It is shared if all its blocks are one and the same object. `factorised` says that its tables have to be widened.
+    """
+    (V, e), (f, d) = weights.embedding.pieces.shape, weights.blocks[0].W_1.shape
+    others = weights.embedding.positions.shape[0], weights.embedding.segments.shape[0]
+    shared = len(weights.blocks) > 1 and all(block is weights.blocks[0] for block in weights.blocks)
+    return BertSizes(V, d, len(weights.blocks), heads, f, *others, e if factorised else None, shared)
 
 
 # ---------------------------------------------------------------------------------------------------------------

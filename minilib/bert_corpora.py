@@ -4,7 +4,8 @@
 :mod:`minilib.bert`, in NumPy and in float32, the precision of its weights. A text is given as a string, or as the
 numbers of its pieces with the special ones among them.
 
-A file calls the arrays by other names than the formulas do. :func:`names` is the one table for reading and for writing.
+A file calls the arrays by other names than the formulas do. :func:`names` is the one table for reading and for writing,
+and :func:`albert_names` what ALBERT calls otherwise; the "model_type" of a configuration says which of them it is.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from . import corpora
 from .attention import padding_mask
 from .bert import (
     EPS,
+    AffineWeights,
     BertSizes,
     BertWeights,
     BlockWeights,
@@ -162,7 +164,9 @@ nsp.b cls.seq_relationship.bias cls/seq_relationship/output_bias NSP-Proba:1
 """Ours, and what the three call it; those of a block without the part that says which."""
 
 _WITHIN = ("encoder.layer.{}.", "bert/encoder/layer_{}/", "Transformer-{}-")
-_UNUSED = re.compile(r"(?:bert\.)?embeddings\.position_ids|cls[./].*|.*(?:adam_[mv]|global_step)")
+_UNUSED = re.compile(
+    r"embeddings\.position_ids|cls[./].*|predictions\..*|sop_classifier\..*|.*(?:adam_[mv]|global_step)"
+)
 """What may stand in a file beside an encoder: the numbers 0 to 511, heads, and the memory of an optimiser."""
 
 
@@ -188,6 +192,55 @@ def names(layers: int, scheme: str = "Hugging Face") -> dict[str, Name]:
     return found
 
 
+_GROUP = "encoder.albert_layer_groups.0.albert_layers.0."
+_ALBERT = {
+    "Hugging Face": (
+        (r"encoder\.layer\.\d+\.attention\.(self|output\.(?=dense)|output)\.?", _GROUP + "attention."),
+        (r"encoder\.layer\.\d+\.intermediate\.dense", _GROUP + "ffn"),
+        (r"encoder\.layer\.\d+\.output\.dense", _GROUP + "ffn_output"),
+        (r"encoder\.layer\.\d+\.output\.LayerNorm", _GROUP + "full_layer_layer_norm"),
+        (r"pooler\.dense", "pooler"),
+        (r"cls\.predictions\.(transform\.)?", "predictions."),
+        (r"cls\.seq_relationship", "sop_classifier.classifier"),
+    ),
+    "TensorFlow": (
+        (r"layer_\d+/attention/output/LayerNorm", "transformer/group_0/inner_group_0/LayerNorm"),
+        (r"layer_\d+/attention", "transformer/group_0/inner_group_0/attention_1"),
+        (r"layer_\d+/intermediate", "transformer/group_0/inner_group_0/ffn_1/intermediate"),
+        (r"layer_\d+/output/dense", "transformer/group_0/inner_group_0/ffn_1/intermediate/output/dense"),
+        (r"layer_\d+/output/LayerNorm", "transformer/group_0/inner_group_0/LayerNorm_1"),
+    ),
+    "bert4keras": ((r"Transformer-\d+-", "Transformer-"),),
+}
+"""What ALBERT calls otherwise than BERT, in each scheme; the number of the block goes."""
+
+_WIDEN = {
+    "Hugging Face": ("encoder.embedding_hidden_mapping_in.weight", "encoder.embedding_hidden_mapping_in.bias"),
+    "TensorFlow": (
+        "bert/encoder/embedding_hidden_mapping_in/kernel",
+        "bert/encoder/embedding_hidden_mapping_in/bias",
+    ),
+    "bert4keras": ("Embedding-Mapping:0", "Embedding-Mapping:1"),
+}
+
+
+def albert_names(layers: int, scheme: str = "Hugging Face") -> dict[str, Name]:
+    """As :func:`names`, for ALBERT: all blocks have the same names, and that is how they are shared.
+
+    "widen.W" and "widen.b" are the map behind its tables. What BERT asks about the next sentence, it asks about order.
+    """
+    found = {}
+    for ours, name in names(layers, scheme).items():
+        theirs = name.theirs
+        for old, new in _ALBERT[scheme]:
+            if re.search(old, theirs):
+                theirs = re.sub(old, new, theirs)
+                break
+        found[ours] = name._replace(theirs=theirs)
+    W, b = _WIDEN[scheme]
+    return found | {"widen.W": Name(W, transposed=scheme != "Hugging Face"), "widen.b": Name(b)}
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # reading
 
@@ -203,16 +256,31 @@ def _scheme_of(arrays: Mapping[str, np.ndarray]) -> str:
     )
 
 
+def _is_albert(config: Mapping[str, Any]) -> bool:
+    return config.get("model_type") == "albert"
+
+
+def _names_for(config: Mapping[str, Any], layers: int, scheme: str) -> dict[str, Name]:
+    return (albert_names if _is_albert(config) else names)(layers, scheme)
+
+
 def _sizes(config: Mapping[str, Any]) -> BertSizes:
-    keys = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    return BertSizes(*(config[k] for k in keys), config["max_position_embeddings"], config["type_vocab_size"])
+    keys = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"]
+    keys += ["max_position_embeddings", "type_vocab_size", *(["embedding_size"] if _is_albert(config) else [])]
+    if missing := [key for key in keys if key not in config]:
+        raise ValueError(f"the configuration does not say {', '.join(missing)}; take the config.json of these weights")
+    if config.get("num_hidden_groups", 1) != 1 or config.get("inner_group_num", 1) != 1:
+        raise ValueError("this ALBERT has several different blocks; only one for all layers is known here")
+    return BertSizes(*(config[key] for key in keys), shared=_is_albert(config))
 
 
 def _shapes(sizes: BertSizes) -> dict[str, tuple[int, ...]]:
-    """The shape of each array, by its field; every other is (d, d) if it is a matrix, else (d,)."""
-    d, f, V = sizes.d, sizes.inner, sizes.vocabulary
-    tables = {"pieces": (V, d), "segments": (sizes.segments, d), "positions": (sizes.positions, d)}
-    return tables | {"W_1": (f, d), "b_1": (f,), "W_2": (d, f), "bias": (V,), "nsp.W": (2, d), "nsp.b": (2,)}
+    """The shape of each array, by its name or its field; every other is (d, d) if it is a matrix, else (d,)."""
+    d, e, f, V = sizes.d, sizes.width, sizes.inner, sizes.vocabulary
+    tables = {"pieces": (V, e), "segments": (sizes.segments, e), "positions": (sizes.positions, e)}
+    narrow = {f"{part}.{field}": (e,) for part in ("embedding", "head") for field in ("b", "gamma", "beta")}
+    heads = {"head.W": (e, d), "bias": (V,), "nsp.W": (2, d), "nsp.b": (2,), "widen.W": (d, e)}
+    return tables | narrow | heads | {"W_1": (f, d), "b_1": (f,), "W_2": (d, f)}
 
 
 def _shape(ours: str, shapes: Mapping[str, tuple[int, ...]], d: int) -> tuple[int, ...]:
@@ -220,16 +288,28 @@ def _shape(ours: str, shapes: Mapping[str, tuple[int, ...]], d: int) -> tuple[in
     return shapes.get(ours) or shapes.get(field) or ((d, d) if field.startswith("W") else (d,))
 
 
+def _plain(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Names without "bert." or "albert." in front; the oldest files call gain and bias of a norm gamma and beta."""
+    found: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        plain = re.sub(r"^(?:al)?bert\.", "", name)
+        plain = plain.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+        if plain in found:
+            raise ValueError(f"the file holds {plain} twice, once as {name}; it is not clear which one is meant")
+        found[plain] = array
+    return found
+
+
 def _sorted(
     arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], scheme: str, wanted: Callable[[str], bool]
 ) -> dict[str, np.ndarray]:
     """The wanted arrays under our names, in our layout; ValueError before anything is handed out."""
-    arrays = {name.removeprefix("bert."): a for name, a in arrays.items()}
+    arrays = _plain(arrays)
     if (seen := _scheme_of(arrays)) != scheme:
         raise ValueError(f"these are not names of {scheme} but of {seen}; say so with scheme=…")
     sizes, found = _sizes(config), {}
     shapes = _shapes(sizes)
-    for ours, name in names(sizes.layers, scheme).items():
+    for ours, name in _names_for(config, sizes.layers, scheme).items():
         if wanted(ours):
             shape = _shape(ours, shapes, sizes.d)
             shape = shape[::-1] if name.transposed else shape
@@ -246,25 +326,52 @@ def read_weights(
     """Sort the arrays of a BERT encoder, named as one of :data:`SCHEMES` does, into ours; "bert." before them or not.
 
     Raises ValueError, and returns nothing, where an array is missing, unknown, not finite, or not of the shape that the
-    configuration says. Heads may be there, see :func:`read_head`.
+    configuration says. Heads may be there: :func:`read_head`, :func:`read_nsp`. Of an ALBERT all blocks are one object,
+    and what widens its tables is :func:`read_widening`.
     """
-    found = _sorted(arrays, config, scheme, lambda ours: not ours.startswith(("head.", "nsp.")))
+    found = _sorted(arrays, config, scheme, lambda ours: not ours.startswith(("head.", "nsp.", "widen.")))
     sizes = _sizes(config)
-    known = {name.theirs for name in names(sizes.layers, scheme).values()}
-    strange = [n for n in arrays if n.removeprefix("bert.") not in known and not _UNUSED.fullmatch(n)]
+    known = {name.theirs for name in _names_for(config, sizes.layers, scheme).values()}
+    strange = [name for name in _plain(arrays) if name not in known and not _UNUSED.fullmatch(name)]
     if strange:
         raise ValueError(
             f"nothing here has a place for {', '.join(sorted(strange)[:3])}; is the configuration another's?"
         )
     embedding = EmbeddingWeights(*(found[f"embedding.{k}"] for k in EmbeddingWeights._fields))
-    blocks = (BlockWeights(*(found[f"blocks.{i}.{k}"] for k in BlockWeights._fields)) for i in range(sizes.layers))
-    return BertWeights(embedding, tuple(blocks), found["W_pool"], found["b_pool"])
+    numbers = [0] if sizes.shared else range(sizes.layers)
+    blocks = tuple(BlockWeights(*(found[f"blocks.{i}.{k}"] for k in BlockWeights._fields)) for i in numbers)
+    return BertWeights(embedding, blocks * sizes.layers if sizes.shared else blocks, found["W_pool"], found["b_pool"])
 
 
 def read_head(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], scheme: str = "Hugging Face") -> HeadWeights:
-    """Sort the arrays of the head that names masked tokens into ours; as :func:`read_weights`."""
+    """Sort the arrays of the head that names masked tokens into ours; as :func:`read_weights`.
+
+    Raises ValueError, too, if it has a table of its own: ours names pieces by the table that reads them.
+    """
     found = _sorted(arrays, config, scheme, lambda ours: ours.startswith("head."))
+    plain = _plain(arrays)
+    own = next((a for name, a in plain.items() if name.endswith("predictions.decoder.weight")), None)
+    if own is not None and not np.array_equal(own, plain["embeddings.word_embeddings.weight"]):
+        raise ValueError("this head has a table of its own, and only heads that are tied to the embedding are known")
     return HeadWeights(*(found[f"head.{k}"] for k in HeadWeights._fields))
+
+
+def read_nsp(
+    arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], scheme: str = "Hugging Face"
+) -> AffineWeights:
+    """The head of the next sentence, or ALBERT's of their order; as :func:`read_weights`."""
+    found = _sorted(arrays, config, scheme, lambda ours: ours.startswith("nsp."))
+    return AffineWeights(found["nsp.W"], found["nsp.b"])
+
+
+def read_widening(
+    arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], scheme: str = "Hugging Face"
+) -> AffineWeights:
+    """What widens the tables of an ALBERT, :func:`minilib.bert.albert_embedding`; as :func:`read_weights`."""
+    if not _is_albert(config):
+        raise ValueError(f"only an ALBERT widens its tables, and this is {config.get('model_type', 'a BERT')}")
+    found = _sorted(arrays, config, scheme, lambda ours: ours.startswith("widen."))
+    return AffineWeights(found["widen.W"], found["widen.b"])
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -272,44 +379,64 @@ def read_head(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], schem
 
 
 def named_arrays(
-    weights: BertWeights, head: HeadWeights | None = None, scheme: str = "Hugging Face"
+    weights: BertWeights,
+    head: HeadWeights | None = None,
+    scheme: str = "Hugging Face",
+    *,
+    nsp: AffineWeights | None = None,
+    widen: AffineWeights | None = None,
 ) -> dict[str, np.ndarray]:
-    """The arrays of an encoder, and of a head, under the names of a scheme, and in its layout.
+    """The arrays of an encoder and of its heads under the names of a scheme, and in its layout; an ALBERT has `widen`.
 
-    With a head the names of Hugging Face's encoder begin with "bert.", as in its networks with heads.
+    With a head the names of Hugging Face's encoder begin with "bert." or "albert.", as in its networks with heads.
     """
     parts: dict[str, Any] = {f"embedding.{k}": a for k, a in weights.embedding._asdict().items()}
     for i, block in enumerate(weights.blocks):
         parts |= {f"blocks.{i}.{k}": a for k, a in block._asdict().items()}
     parts |= {"W_pool": weights.W_pool, "b_pool": weights.b_pool}
-    prefix = "bert." if head is not None and scheme == SCHEMES[0] else ""
-    known = names(len(weights.blocks), scheme)
-    theirs = {ours: prefix + known[ours].theirs for ours in parts}
-    if head is not None:
-        of_head = {f"head.{k}": a for k, a in head._asdict().items()}
-        parts, theirs = parts | of_head, theirs | {ours: known[ours].theirs for ours in of_head}
-    turned = ((ours, np.asarray(a)) for ours, a in parts.items())
-    return {theirs[ours]: a.T if known[ours].transposed else a for ours, a in turned}
+    for kind, found in {"head": head, "nsp": nsp, "widen": widen}.items():
+        parts |= {f"{kind}.{k}": a for k, a in found._asdict().items()} if found is not None else {}
+    if widen is not None and any(block is not weights.blocks[0] for block in weights.blocks):
+        raise ValueError("ALBERT has one block in all places, and these are different ones; leave widen out")
+    known = (names if widen is None else albert_names)(len(weights.blocks), scheme)
+    inside = "" if scheme != SCHEMES[0] or head is nsp is None else "bert." if widen is None else "albert."
+    arrays = {}
+    for ours, a in parts.items():
+        array = np.asarray(a)
+        prefix = "" if ours.startswith(("head.", "nsp.")) else inside
+        arrays[prefix + known[ours].theirs] = array.T if known[ours].transposed else array
+    return arrays
 
 
 def as_safetensors(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The bytes of a safetensors file; `transformers` reads it, and :func:`minilib.corpora.safetensors` its like."""
+    """The bytes of a safetensors file; `transformers` reads it, and :func:`minilib.corpora.safetensors` its like.
+
+    Raises ValueError for what is not float16, float32 or float64.
+    """
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     bodies, reached = [], 0
     for name, array in arrays.items():
-        dtype = {2: "F16", 4: "F32", 8: "F64"}[array.dtype.itemsize]
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [reached, reached + array.nbytes]}
+        if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+            raise ValueError(f"{name} has dtype {array.dtype}; a file of weights holds floats, convert it to float32")
+        end, dtype = reached + array.nbytes, f"F{8 * array.dtype.itemsize}"
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [reached, end]}
         bodies.append(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
-        reached += array.nbytes
+        reached = end
     head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)  # the arrays begin at a multiple of 8, so that they can be mapped into memory
     return len(head).to_bytes(8, "little") + head + b"".join(bodies)
 
 
 def configuration(sizes: BertSizes, eps: float = EPS) -> dict[str, Any]:
-    """What config.json of Hugging Face says about a BERT of these sizes."""
-    return {
-        "model_type": "bert",
-        "hidden_act": "gelu",
+    """What config.json of Hugging Face says about a BERT of these sizes, or, if shared and factorised, an ALBERT.
+
+    Raises ValueError for what is only one of the two: there is no such network there.
+    """
+    albert = sizes.table is not None
+    if albert != sizes.shared:
+        raise ValueError(f"BERT neither shares nor factorises and ALBERT does both, got {sizes}")
+    kind = {"model_type": "bert", "hidden_act": "gelu"}
+    return ({"model_type": "albert", "hidden_act": "gelu_new", "embedding_size": sizes.table} if albert else kind) | {
         "vocab_size": sizes.vocabulary,
         "hidden_size": sizes.d,
         "num_hidden_layers": sizes.layers,

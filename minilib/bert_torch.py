@@ -12,15 +12,17 @@ Sources: Devlin et al. 2019 (BERT); Lan et al. 2020 (ALBERT).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .arrays import exact_gelu
+from .attention import merge_heads, split_heads
 from .attention_torch import Law, MultiHeadAttention
-from .bert import EPS, BertSizes, BertWeights, BlockWeights, EmbeddingWeights, HeadWeights
+from .bert import EPS, AffineWeights, BertSizes, BertWeights, BlockWeights, EmbeddingWeights, HeadWeights, sizes_of
 from .depth_torch import FeedForward
 
 STD = 0.02
@@ -60,6 +62,24 @@ class BertEmbedding(nn.Module):
         )
 
 
+class BertAttention(MultiHeadAttention):
+    """Attention whose weights have dropout, too: in training a token looks away from some of the others.
+
+    Then it is the formula, which holds the n × n weights; else torch's fused kernel.
+    """
+
+    def __init__(self, d: int, heads: int, *, dropout: float = 0.0, scale: Law | None = None) -> None:
+        super().__init__(d, heads, scale=scale)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, memory: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """As its parent's, :meth:`minilib.attention_torch.MultiHeadAttention.forward`."""
+        if not self.training or not self.dropout.p:
+            return super().forward(x, memory, mask)
+        A = self.dropout(self.weights(x, memory, mask))
+        return self.W_o(merge_heads(A @ split_heads(self.W_v(x if memory is None else memory), self.heads)))
+
+
 class BertBlock(nn.Module):
     r"""$y = \mathrm{LN}(x + \mathrm{attention}(x))$, then $\mathrm{LN}(y + \mathrm{feed}(y))$; branches have dropout.
 
@@ -71,11 +91,12 @@ class BertBlock(nn.Module):
         sizes: BertSizes,
         *,
         dropout: float = 0.0,
+        attention_dropout: float = 0.0,
         phi: Callable[[Tensor], Tensor] = exact_gelu,
         scale: Law | None = None,
     ) -> None:
         super().__init__()
-        self.attention = MultiHeadAttention(sizes.d, sizes.heads, scale=scale)
+        self.attention = BertAttention(sizes.d, sizes.heads, dropout=attention_dropout, scale=scale)
         self.feed = FeedForward(sizes.d, sizes.inner, phi)
         self.norm_1, self.norm_2 = (nn.LayerNorm(sizes.d, EPS) for _ in range(2))
         self.dropout = nn.Dropout(dropout)
@@ -96,8 +117,9 @@ class Bert(nn.Module):
     """BERT, or with `sizes` that say so ALBERT: the encoder, its pooler, and both heads of its first training.
 
     ``model(ids)`` are the last states, ``model.mlm(h)`` the logits of such states, all or a selection:
-    ``model.mlm(model(ids)[masked])``. `dropout` acts on the embedding and on what each sub-layer adds, not on attention
-    weights. `phi` is the activation; ALBERT's is :func:`minilib.arrays.gelu`.
+    ``model.mlm(model(ids)[masked])``. `dropout` acts on the embedding and on what each sub-layer adds, and
+    `attention_dropout` on attention weights; BERT has 0.1 at all three. `phi` is the activation; ALBERT's is
+    :func:`minilib.arrays.gelu`.
     """
 
     def __init__(
@@ -105,6 +127,7 @@ class Bert(nn.Module):
         sizes: BertSizes,
         *,
         dropout: float = 0.0,
+        attention_dropout: float = 0.0,
         phi: Callable[[Tensor], Tensor] = exact_gelu,
         scale: Law | None = None,
     ) -> None:
@@ -112,7 +135,8 @@ class Bert(nn.Module):
         self.sizes, self.phi = sizes, phi
         self.embedding = BertEmbedding(sizes, dropout=dropout)
         number = 1 if sizes.shared else sizes.layers
-        blocks = [BertBlock(sizes, dropout=dropout, phi=phi, scale=scale) for _ in range(number)]
+        options = {"dropout": dropout, "attention_dropout": attention_dropout, "phi": phi, "scale": scale}
+        blocks = [BertBlock(sizes, **options) for _ in range(number)]
         # A shared block is one module in several places, so it has one gradient, the sum of those of all places.
         self.blocks = nn.ModuleList(blocks * sizes.layers if sizes.shared else blocks)
         self.pool = nn.Linear(sizes.d, sizes.d)
@@ -144,7 +168,10 @@ class Bert(nn.Module):
 
     def forward(self, ids: Tensor, segments: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """The last states (…, n, d) of `ids` (…, n). A padded batch needs :func:`minilib.attention.padding_mask`."""
-        return self.states(ids, segments, mask)[-1]
+        h = self.embedding(ids, segments)
+        for block in self.blocks:  # without a gradient, one state is held at a time
+            h = block(h, mask)
+        return h
 
     def states(self, ids: Tensor, segments: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """The states before the first block and after each: L + 1 of them."""
@@ -168,40 +195,73 @@ class Bert(nn.Module):
     # -----------------------------------------------------------------------------------------------------------
     # weights
 
+    @classmethod
+    def from_weights(
+        cls,
+        weights: BertWeights,
+        heads: int,
+        head: HeadWeights | None = None,
+        nsp: AffineWeights | None = None,
+        widen: AffineWeights | None = None,
+        **options: Any,
+    ) -> Bert:
+        """A model of the sizes and the precision of these weights, with copies of them; see :meth:`load`.
+
+        `options` are those of the class. A head that is not given begins as BERT begins one.
+        """
+        model = cls(sizes_of(weights, heads, factorised=widen is not None), **options)
+        return model.to(torch.as_tensor(weights.W_pool).dtype).load(weights, head, nsp, widen)
+
     def weights(self) -> BertWeights:
         """The encoder's weights, to be run by the formulas of :mod:`minilib.bert`; no copies.
 
-        ALBERT's map is not among them: ``model.embedding.widen``.
+        ALBERT's map is not among them, :meth:`widening`.
         """
         blocks = tuple(block.weights() for block in self.blocks)
+        if self.sizes.shared:
+            blocks = blocks[:1] * self.sizes.layers
         return BertWeights(self.embedding.weights(), blocks, self.pool.weight, self.pool.bias)
 
     def head(self) -> HeadWeights:
         """The weights of :meth:`mlm`, to be run by :func:`minilib.bert.mlm_logits`; no copies."""
         return HeadWeights(self.dense.weight, self.dense.bias, self.norm.weight, self.norm.bias, self.bias)
 
-    def load(self, weights: BertWeights, head: HeadWeights | None = None) -> Bert:
+    def nsp_head(self) -> AffineWeights:
+        """The weights of :meth:`nsp`, to be run by :func:`minilib.bert.nsp_logits`; no copies."""
+        return AffineWeights(self.follows.weight, self.follows.bias)
+
+    def widening(self) -> AffineWeights | None:
+        """The map of :func:`minilib.bert.albert_embedding`; None where the tables are as wide as the states."""
+        if self.sizes.table is None:
+            return None
+        return AffineWeights(self.embedding.widen.weight, self.embedding.widen.bias)
+
+    def load(
+        self,
+        weights: BertWeights,
+        head: HeadWeights | None = None,
+        nsp: AffineWeights | None = None,
+        widen: AffineWeights | None = None,
+    ) -> Bert:
         """Copy weights of the formulas into this module, of any array library; all of them or, with ValueError, none.
 
-        Raises ValueError where a shape is another one, or an entry is not finite. Without a `head` that of the module
-        stays as it is.
+        Raises ValueError where a shape is another one, an entry is not finite, different blocks are meant for a shared
+        one, or `widen` is missing or out of place. A head that is not given stays as it is.
         """
-        pairs = [*_beside(self.weights(), weights), *(_beside(self.head(), head) if head is not None else ())]
-        found = [(name, mine, torch.as_tensor(theirs)) for name, mine, theirs in pairs]
-        for name, mine, theirs in found:
-            if mine.shape != theirs.shape:
-                raise ValueError(
-                    f"{name} must have shape {tuple(mine.shape)}, got {tuple(theirs.shape)}; nothing loaded"
-                )
-            if not theirs.isfinite().all():
-                raise ValueError(f"{name} holds NaN or infinity, so the file is damaged; nothing was loaded")
+        if (widen is None) != (self.sizes.table is None):
+            raise ValueError(f"table={self.sizes.table}, so widen must {'' if widen is None else 'not '}be given")
+        parts = {"": (self.weights(), weights), "head.": (self.head(), head), "nsp.": (self.nsp_head(), nsp)}
+        parts["widen."] = self.widening(), widen
+        given = [(mine, theirs, name) for name, (mine, theirs) in parts.items() if theirs is not None]
+        pairs = [_fitting(*pair) for part in given for pair in _beside(*part)]
+        _expect_one_source(pairs)
         with torch.no_grad():
-            for _, mine, theirs in found:
+            for _, mine, theirs in pairs:
                 mine.copy_(theirs)
         return self
 
 
-def _beside(mine: tuple, theirs: tuple, name: str = "") -> Iterator[tuple[str, Tensor, object]]:
+def _beside(mine: tuple, theirs: tuple, name: str = "") -> Iterator[tuple[str, Tensor, Any]]:
     """Each of our arrays with its name, beside the one that stands in the same place."""
     if len(mine) != len(theirs):
         raise ValueError(f"there are {len(mine)} blocks here and {len(theirs)} there; nothing was loaded")
@@ -211,3 +271,22 @@ def _beside(mine: tuple, theirs: tuple, name: str = "") -> Iterator[tuple[str, T
             yield from _beside(ours, other, f"{name}{part}.")
         else:
             yield f"{name}{part}", ours, other
+
+
+def _fitting(name: str, mine: Tensor, theirs: Any) -> tuple[str, Tensor, Tensor]:
+    """The same with the other as a tensor, if it may be copied into ours."""
+    found = torch.as_tensor(theirs)
+    if mine.shape != found.shape:
+        raise ValueError(f"{name} must have shape {tuple(mine.shape)}, got {tuple(found.shape)}; nothing loaded")
+    if not found.isfinite().all():
+        raise ValueError(f"{name} holds NaN or infinity, so the file is damaged; nothing was loaded")
+    return name, mine, found
+
+
+def _expect_one_source(pairs: Iterable[tuple[str, Tensor, Tensor]]) -> None:
+    """A parameter that stands in several places must be given the same numbers in all of them."""
+    first: dict[Tensor, tuple[str, Tensor]] = {}
+    for name, mine, theirs in pairs:
+        other, known = first.setdefault(mine, (name, theirs))
+        if theirs is not known and not torch.equal(theirs, known):
+            raise ValueError(f"{name} is not {other}, but here one block is in all places; nothing was loaded")

@@ -17,7 +17,8 @@ import hashlib
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
@@ -278,6 +279,35 @@ def average_into(average: dict[str, Tensor], state: dict[str, Tensor], beta: flo
 
 def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in state.items()}
+
+
+@contextmanager
+def disturbed(parameter: Tensor, epsilon: float) -> Iterator[Tensor]:
+    r"""$\theta + \delta$ inside, with $\delta = \varepsilon\,g/\|g\|$, g its gradient; afterwards $\theta$.
+
+    To first order it raises the loss by $\varepsilon\|g\|$, and no other disturbance of its length by more. Put around
+    a second forward and backward pass, with the table of the pieces as the parameter, it is adversarial training
+    ("FGM"); the gradients of both passes add up. The way back must end inside. Yields $\delta$, which is 0 where g is.
+
+    Raises ValueError without a gradient, or if it or `epsilon` is not finite. Miyato, Dai & Goodfellow 2017.
+    """
+    if parameter.grad is None:
+        raise ValueError("the parameter has no gradient yet; call backward() before the parameter is disturbed")
+    if not 0 <= epsilon < math.inf:
+        raise ValueError(f"epsilon is the length of the disturbance, non-negative and finite, got {epsilon}")
+    gradient = parameter.grad.detach()
+    norm = gradient.norm()
+    if not norm.isfinite():
+        raise ValueError(f"the gradient of the parameter has the norm {norm.item()}; lower the learning rate")
+    delta = epsilon * gradient / norm if norm > 0 else torch.zeros_like(gradient)
+    before = parameter.detach().clone()
+    with torch.no_grad():
+        parameter.add_(delta)
+    try:
+        yield delta
+    finally:
+        with torch.no_grad():
+            parameter.copy_(before)  # the same bits, which subtracting δ would not give
 
 
 # ---------------------------------------------------------------------------------------------------------------

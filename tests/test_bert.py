@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 
 from minilib import bert
+from minilib.arrays import exact_gelu, gelu
 from minilib.attention import causal_mask, padding_mask, split_heads
-from minilib.bert import BertWeights, BlockWeights, EmbeddingWeights
+from minilib.bert import BERT_SIZES, BertSizes, BertWeights, BlockWeights, EmbeddingWeights, HeadWeights
 from minilib.layernorm import layer_norm
 
 B, H, D_H, N, F, V, LONGEST, LAYERS = 2, 3, 5, 7, 19, 23, 13, 4
 """Batch, heads, features of a head, tokens, features inside, pieces, positions and layers: pairwise different."""
 
 D = H * D_H
+E = 6
+"""Width of a factorised table."""
 
 
 @pytest.fixture
@@ -37,6 +40,12 @@ def weights(seed=0):
     embedding = EmbeddingWeights(*tables, 1 + 0.3 * rng.normal(size=D), 0.3 * rng.normal(size=D))
     blocks = tuple(block_weights(seed + k) for k in range(LAYERS))
     return BertWeights(embedding, blocks, rng.normal(size=(D, D)), rng.normal(size=D))
+
+
+def head_weights(width=D, seed=5):
+    rng = np.random.default_rng(seed)
+    shapes = (width, D), (width,), (width,), (width,), (V,)
+    return HeadWeights(*(rng.normal(size=shape) for shape in shapes))
 
 
 def batch(seed=0, n=N):
@@ -133,6 +142,93 @@ def test_a_unit_vector_points_the_same_way_and_zero_stays_zero():
     same(np.linalg.norm(bert.unit(tokens()), axis=-1), 1)
 
 
+def test_a_fresh_head_loses_the_logarithm_of_the_vocabulary_and_half_the_variance_of_a_logit():
+    rng, pieces, d, std = np.random.default_rng(0), 4001, 61, 0.1
+    zeros, ones = np.zeros(d), np.ones(d)
+    head = HeadWeights(std * rng.normal(size=(d, d)), zeros, ones, zeros, np.zeros(pieces))
+    z = bert.mlm_logits(rng.normal(size=(97, d)), head, std * rng.normal(size=(pieces, d)))
+    same(z.var(), d * std**2, 0.02)
+    loss = np.log(np.exp(z).sum(-1)).mean() - z.mean()  # nothing is known of the right piece
+    same(loss, bert.initial_mlm_loss(pieces, d, std), 3e-3)
+    assert abs(loss - math.log(pieces)) > 0.2
+
+
+def test_the_first_loss_of_small_weights_is_that_of_guessing_and_bert_begins_a_little_above_it():
+    assert bert.initial_mlm_loss(V, D, 0.0) == math.log(V)
+    assert bert.initial_mlm_loss(30_522, 768) == pytest.approx(10.3262 + 0.1536, abs=1e-4)
+    cut = 0.02 * math.sqrt(0.7737413)
+    assert bert.initial_mlm_loss(21_128, 768, cut) == pytest.approx(9.9584 + 0.1188, abs=1e-4)
+
+
+def test_an_activation_that_is_off_by_5e_4_moves_the_states_as_little():
+    w, (ids, segments) = weights(), batch()
+    x = bert.bert_embedding(ids, segments, w.embedding)
+    exact, other = (bert.bert_states(x, w.blocks, H, phi=phi)[-1] for phi in (exact_gelu, gelu))
+    assert 1e-5 < np.abs(exact - other).max() < 2e-2
+
+
+def test_albert_with_a_map_that_changes_nothing_is_bert():
+    w, (ids, segments) = weights().embedding, batch()
+    same(bert.albert_embedding(ids, segments, w, np.eye(D), np.zeros(D)), bert.bert_embedding(ids, segments, w), 0)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# how many parameters
+
+
+def test_the_published_sizes_are_those_that_are_known():
+    """As `transformers` counts them, with the pooler; then with both heads."""
+    assert {name: sizes.total for name, sizes in BERT_SIZES.items()} == {
+        "BERT base, uncased": 109_482_240,
+        "BERT base, cased": 108_310_272,
+        "BERT base, Chinese": 102_267_648,
+        "BERT large, uncased": 335_141_888,
+        "MiniLM": 22_713_216,
+        "ALBERT base": 11_683_584,
+        "ALBERT large": 17_683_968,
+        "ALBERT xlarge": 58_724_864,
+        "ALBERT xxlarge": 222_595_584,
+    }
+    heads = {name: BERT_SIZES[f"BERT {name}"].pretraining for name in ("base, uncased", "base, cased", "base, Chinese")}
+    assert list(heads.values()) == [110_106_428, 108_932_934, 102_882_442]
+    assert BERT_SIZES["BERT large, uncased"].pretraining == 336_226_108
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", list(BERT_SIZES))
+def test_transformers_counts_the_same_in_networks_that_hold_no_numbers(torch, transformers, name):
+    from minilib.bert_corpora import configuration
+
+    sizes, kind = BERT_SIZES[name], "Albert" if "ALBERT" in name else "Bert"
+    config = getattr(transformers, f"{kind}Config")(**configuration(sizes))
+    with torch.device("meta"):
+        theirs = getattr(transformers, f"{kind}ForPreTraining")(config)
+    inside = getattr(theirs, kind.lower())
+    assert sum(p.numel() for p in inside.parameters()) == sizes.total
+    tied = theirs.get_output_embeddings()
+    known = {id(p): p.numel() for p in theirs.parameters() if p is not tied.weight and p is not tied.bias}
+    # An output bias may be one object with the head's own, or a second name of it: it counts once.
+    bias = 0 if any(p.shape == (sizes.vocabulary,) for p in theirs.parameters() if id(p) in known) else sizes.vocabulary
+    table = 0 if tied.weight is not theirs.get_input_embeddings().weight else tied.weight.numel()
+    assert sum(known.values()) + bias + table == sizes.pretraining
+
+
+def test_sizes_are_read_off_the_weights():
+    w = weights()
+    assert bert.sizes_of(w, H) == BertSizes(V, D, LAYERS, H, F, LONGEST)
+    one = w._replace(blocks=w.blocks[:1] * LAYERS)
+    assert bert.sizes_of(one, H) == BertSizes(V, D, LAYERS, H, F, LONGEST, shared=True)
+    assert bert.sizes_of(one.converted(np.copy), H).shared
+    narrow = w.embedding._replace(pieces=np.zeros((V, E)))
+    assert bert.sizes_of(w._replace(embedding=narrow), H, factorised=True).table == E
+
+
+@pytest.mark.parametrize("change", [{"heads": 4}, {"d": 0}, {"table": 0}, {"layers": -1}])
+def test_sizes_that_fit_nothing_are_refused(change):
+    with pytest.raises(ValueError, match=r"take a divisor|at least 1"):
+        BertSizes(**{"vocabulary": V, "d": D, "layers": 2, "heads": H, "inner": F} | change)
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # slow and obvious equals fast
 
@@ -197,6 +293,34 @@ def test_an_embedding_is_the_normalised_sum_of_three_rows():
             same(got[row, i], normalised(whole.tolist(), w.gamma, w.beta), 1e-10)
 
 
+@pytest.mark.parametrize("width", [D, E])
+def test_a_logit_is_the_product_of_a_row_of_the_table_and_the_transformed_state(width):
+    h, head, table = tokens(n=2), head_weights(width), np.random.default_rng(6).normal(size=(V, width))
+    got = bert.mlm_logits(h, head, table)
+    for row in range(B):
+        for i, state in enumerate(h[row].tolist()):
+            inner = [0.5 * a * math.erfc(-a / math.sqrt(2)) for a in affine(head.W, state, head.b)]
+            same(got[row, i], affine(table, normalised(inner, head.gamma, head.beta), head.bias), 1e-6)
+
+
+def test_two_logits_are_an_affine_map_of_the_first_token():
+    w, h = weights(), tokens()
+    W, b = w.W_pool[:2], w.b_pool[:2]
+    got = bert.nsp_logits(bert.bert_pooled(h, w.W_pool, w.b_pool), W, b)
+    for row in range(B):
+        pooled = [math.tanh(a) for a in affine(w.W_pool, h[row, 0].tolist(), w.b_pool)]
+        same(got[row], affine(W, pooled, b))
+
+
+def test_narrow_tables_are_widened_after_the_normalisation():
+    rng, (ids, segments) = np.random.default_rng(2), batch()
+    narrow = EmbeddingWeights(*(rng.normal(size=shape) for shape in ((V, E), (2, E), (LONGEST, E), (E,), (E,))))
+    W, b = rng.normal(size=(D, E)), rng.normal(size=D)
+    got, x = bert.albert_embedding(ids, segments, narrow, W, b), bert.bert_embedding(ids, segments, narrow)
+    assert got.shape == (B, N, D)
+    same(got[1, 4], affine(W, x[1, 4].tolist(), b))
+
+
 def test_the_states_are_those_of_the_blocks_one_after_the_other():
     w, (ids, segments) = weights(), batch()
     mask, scale = padding_mask(np.array([N, 3]), N), 0.7
@@ -247,6 +371,14 @@ def test_the_encoder_runs_on_every_array_library(name):
     want = bert.bert_encoder(ids, segments, w, H, mask)
     same(got, want, 1e-6)
     same(bert.bert_pooled(got, theirs.W_pool, theirs.b_pool), bert.bert_pooled(want, w.W_pool, w.b_pool), 1e-6)
+    head, table = head_weights(), w.embedding.pieces
+    logits = bert.mlm_logits(got, HeadWeights(*map(xp.asarray, head)), theirs.embedding.pieces)
+    same(logits, bert.mlm_logits(want, head, table), 1e-6)
+    pooled, W, b = bert.bert_pooled(want, w.W_pool, w.b_pool), w.W_pool[:2], w.b_pool[:2]
+    same(bert.nsp_logits(*map(xp.asarray, (pooled, W, b))), bert.nsp_logits(pooled, W, b))
+    wide = bert.albert_embedding(ids, segments, w.embedding, w.W_pool, w.b_pool)
+    numbers = xp.asarray(ids), xp.asarray(segments)
+    same(bert.albert_embedding(*numbers, theirs.embedding, theirs.W_pool, theirs.b_pool), wide)
     same(
         bert.unit(bert.mean_pooled(got, xp.asarray([N, 3]))), bert.unit(bert.mean_pooled(want, np.array([N, 3]))), 1e-6
     )
@@ -258,18 +390,23 @@ def test_the_dtype_stays(dtype):
     h = bert.bert_encoder(ids, segments, w, H, padding_mask(np.array([N, 3]), N))
     maps = bert.bert_attention_maps(bert.bert_states(tokens().astype(dtype), w.blocks, H), w.blocks, H)
     pooled = bert.bert_pooled(h, w.W_pool, w.b_pool)
-    assert {a.dtype for a in (h, maps, pooled, bert.mean_pooled(h, np.array([N, 3])), bert.unit(pooled))} == {
+    logits = bert.mlm_logits(h, HeadWeights(*(a.astype(dtype) for a in head_weights())), w.embedding.pieces)
+    assert {a.dtype for a in (h, maps, pooled, logits, bert.mean_pooled(h, np.array([N, 3])), bert.unit(pooled))} == {
         np.dtype(dtype)
     }
 
 
 @pytest.mark.torch
-def test_the_gradient_of_a_block_is_its_slope(torch):
-    def loss(x, *arrays):
-        return bert.bert_block(x, BlockWeights(*arrays), H).square().sum()
-
-    inputs = [torch.asarray(a).requires_grad_() for a in (tokens(n=3), *block_weights())]
-    assert torch.autograd.gradcheck(loss, inputs)
+def test_the_gradient_of_a_block_and_of_the_head_is_their_slope(torch):
+    d, f, rng = 6, 5, np.random.default_rng(0)
+    shapes = {"W_1": (f, d), "b_1": (f,), "W_2": (d, f)}
+    shapes = [shapes.get(k, (d, d) if k[0] == "W" else (d,)) for k in BlockWeights._fields]
+    inputs = [torch.asarray(rng.normal(size=shape)).requires_grad_() for shape in ((3, d), *shapes)]
+    assert torch.autograd.gradcheck(lambda x, *arrays: bert.bert_block(x, BlockWeights(*arrays), 3), inputs)
+    shapes = (3, d), (7, 4), (4, d), (4,), (4,), (4,), (7,)
+    inputs = [torch.asarray(rng.normal(size=shape)).requires_grad_() for shape in shapes]
+    head = lambda h, table, *arrays: bert.mlm_logits(h, HeadWeights(*arrays), table)  # noqa: E731
+    assert torch.autograd.gradcheck(head, inputs)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -277,12 +414,17 @@ def test_the_gradient_of_a_block_is_its_slope(torch):
 
 
 @pytest.fixture(scope="module")
-def oracle():
-    """A BERT of Hugging Face with random weights in float64, and the same weights as ours."""
-    torch = pytest.importorskip("torch")
+def transformers():
+    pytest.importorskip("torch")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        transformers = pytest.importorskip("transformers")
+        return pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def oracle(transformers):
+    """A BERT of Hugging Face with random weights in float64, and the same weights as ours."""
+    torch = pytest.importorskip("torch")
     sizes = {"hidden_size": D, "intermediate_size": F, "num_attention_heads": H, "num_hidden_layers": LAYERS}
     config = transformers.BertConfig(vocab_size=V, max_position_embeddings=LONGEST, **sizes)
     config._attn_implementation = "eager"
@@ -308,11 +450,11 @@ def test_the_encoder_agrees_with_bert_of_hugging_face(torch, oracle):
     w = ours.converted(torch.asarray)
     states = bert.bert_states(bert.bert_embedding(ids, segments, w.embedding), w.blocks, H, mask)
     for got, theirs in zip(states, want.hidden_states, strict=True):
-        torch.testing.assert_close(got, theirs, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(got, theirs, rtol=1e-12, atol=1e-12)
     maps = bert.bert_attention_maps(states, w.blocks, H, mask)
-    torch.testing.assert_close(maps, torch.stack(want.attentions), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(maps, torch.stack(want.attentions), rtol=1e-12, atol=1e-12)
     pooled = bert.bert_pooled(states[-1], w.W_pool, w.b_pool)
-    torch.testing.assert_close(pooled, want.pooler_output, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(pooled, want.pooler_output, rtol=1e-12, atol=1e-12)
     numpy = bert.bert_encoder(*batch(), ours, H, mask.numpy())
     assert np.abs(numpy - want.last_hidden_state.numpy()).max() < 1e-6
 
@@ -382,6 +524,17 @@ def test_a_weight_of_a_wrong_shape_is_named(name):
 def test_heads_that_do_not_divide_the_features_are_refused():
     with pytest.raises(ValueError, match="15 features cannot be shared out among 4 heads"):
         bert.bert_block(tokens(), block_weights(), 4)
+
+
+def test_a_table_that_does_not_fit_the_head_is_refused():
+    with pytest.raises(ValueError, match=r"table must have shape \(…, 23, 15\) so that it has a row for each bias"):
+        bert.mlm_logits(tokens(), head_weights(), weights().embedding.positions)
+
+
+@pytest.mark.parametrize("values", [(0, D, 0.02), (V, 0, 0.02), (V, D, -0.02), (V, D, math.nan)])
+def test_a_first_loss_of_nothing_is_refused(values):
+    with pytest.raises(ValueError, match="vocabulary and d are at least 1 and std at least 0"):
+        bert.initial_mlm_loss(*values)
 
 
 @pytest.mark.parametrize("lengths", [[0, 3], [3, N + 1]])

@@ -17,13 +17,16 @@ from minilib import bert, corpora
 from minilib.attention import attention_weights
 from minilib.bert_corpora import (
     SCHEMES,
+    albert_names,
     as_safetensors,
     configuration,
     minilm,
     named_arrays,
     names,
     read_head,
+    read_nsp,
     read_weights,
+    read_widening,
     untrained,
 )
 from minilib.wordpiece import SPECIAL
@@ -238,6 +241,8 @@ def test_minilm_is_as_large_as_it_says_and_no_array_of_its_file_is_left_over(tra
 def test_minilm_is_bert_of_hugging_face_but_for_rounding_and_the_fit_of_erf(trained, long_text):
     import torch
 
+    from minilib.bert_torch import Bert
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         transformers = pytest.importorskip("transformers")
@@ -248,14 +253,19 @@ def test_minilm_is_bert_of_hugging_face_but_for_rounding_and_the_fit_of_erf(trai
     file.pop("embeddings.position_ids")
     model.load_state_dict({name: torch.asarray(a) for name, a in file.items()}, strict=True)
     exact = dataclasses.replace(trained, weights=trained.weights.converted(lambda a: a.astype(np.float64)))
+    module = Bert.from_weights(trained.weights, trained.heads).eval()
     for text in (*SENTENCES, long_text):
         ids = torch.asarray(trained.ids(text))[None]
         with torch.no_grad():
             want = model(ids, output_attentions=True, output_hidden_states=True)
+            mine = torch.cat(module.states(ids)).numpy()
         states, maps = torch.cat(want.hidden_states).numpy(), torch.cat(want.attentions).numpy()
+        assert np.abs(mine - states).max() < 1e-5
         for net, tolerance in ((trained, 1e-5), (exact, 1e-6)):
-            assert np.abs(net.states(text) - states).max() < tolerance
-            assert np.abs(net.attention(text) - maps).max() < tolerance
+            got = net.states(text)
+            assert np.abs(got - states).max() < tolerance
+            own = bert.bert_attention_maps(list(got), net.weights.blocks, net.heads)
+            assert np.abs(own - maps).max() < tolerance
     assert ids.shape == (1, 512)
 
 
@@ -325,6 +335,121 @@ def test_in_bert4keras_the_bias_of_a_norm_comes_first_and_the_maps_of_a_layer_ar
     np.testing.assert_array_equal(arrays["Embedding-Norm:0"], weights.embedding.beta)
     np.testing.assert_array_equal(arrays["Transformer-1-MultiHeadSelfAttention:6"], weights.blocks[1].W_o.T)
     np.testing.assert_array_equal(arrays["Transformer-0-FeedForward:3"], weights.blocks[0].b_2)
+
+
+ALBERT = CONFIG | {"model_type": "albert", "embedding_size": 6}
+
+
+def home_made_albert(seed=0):
+    """Narrow tables, one block in both places, a head, one about the order, and the map that widens."""
+    weights, rng = home_made_weights()[0], np.random.default_rng(seed)
+    d, e, pieces = ALBERT["hidden_size"], ALBERT["embedding_size"], ALBERT["vocab_size"]
+    draw = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+    embedding = bert.EmbeddingWeights(draw(pieces, e), draw(2, e), draw(11, e), draw(e), draw(e))
+    head = bert.HeadWeights(draw(e, d), draw(e), draw(e), draw(e), draw(pieces))
+    weights = weights._replace(embedding=embedding, blocks=weights.blocks[:1] * 2)
+    return weights, head, bert.AffineWeights(draw(2, d), draw(2)), bert.AffineWeights(draw(d, e), draw(d))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_albert_that_is_written_in_a_scheme_is_read_in_it_and_its_block_is_one(scheme):
+    weights, head, nsp, widen = home_made_albert()
+    arrays = named_arrays(weights, head, scheme, nsp=nsp, widen=widen)
+    assert len(arrays) == 5 + 16 + 2 + 5 + 2 + 2
+    read = read_weights(arrays, ALBERT, scheme)
+    assert read.blocks[0] is read.blocks[1]
+    parts = (read_head(arrays, ALBERT, scheme), read_nsp(arrays, ALBERT, scheme), read_widening(arrays, ALBERT, scheme))
+    for got, want in zip((read, *parts), (weights, head, nsp, widen), strict=True):
+        for a, b in zip(flat(got), flat(want), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_the_names_of_albert_are_those_of_hugging_face():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.AlbertConfig(**configuration(bert.BertSizes(11, 6, 2, 3, 7, 5, table=4, shared=True)))
+    theirs = set(transformers.AlbertForPreTraining(config).state_dict())
+    called = {n.theirs for n in albert_names(2).values()}
+    ours = {n if n.startswith(("predictions.", "sop_")) else f"albert.{n}" for n in called}
+    assert ours <= theirs
+    assert theirs - ours <= {"predictions.decoder.weight", "predictions.decoder.bias", "albert.embeddings.position_ids"}
+
+
+def test_in_checkpoints_of_albert_the_block_has_no_number():
+    google, keras = (albert_names(3, scheme) for scheme in SCHEMES[1:])
+    inner = "bert/encoder/transformer/group_0/inner_group_0/"
+    assert google["blocks.2.W_q"] == (inner + "attention_1/self/query/kernel", True)
+    assert google["blocks.2.b_o"] == (inner + "attention_1/output/dense/bias", False)
+    assert google["blocks.0.gamma_1"] == (inner + "LayerNorm/gamma", False)
+    assert google["blocks.0.W_1"] == (inner + "ffn_1/intermediate/dense/kernel", True)
+    assert google["blocks.0.b_2"] == (inner + "ffn_1/intermediate/output/dense/bias", False)
+    assert google["blocks.1.beta_2"] == (inner + "LayerNorm_1/beta", False)
+    assert google["widen.W"] == ("bert/encoder/embedding_hidden_mapping_in/kernel", True)
+    assert keras["blocks.1.W_o"] == ("Transformer-MultiHeadSelfAttention:6", True)
+
+
+def test_the_head_of_the_next_sentence_lies_transposed_in_bert4keras_alone():
+    weights, head = home_made_weights()
+    rng = np.random.default_rng(3)
+    nsp = bert.AffineWeights(rng.normal(size=(2, 15)), rng.normal(size=2))
+    for scheme, name in zip(
+        SCHEMES, ("cls.seq_relationship.weight", "cls/seq_relationship/output_weights", "NSP-Proba:0"), strict=True
+    ):
+        arrays = named_arrays(weights, head, scheme, nsp=nsp)
+        np.testing.assert_array_equal(arrays[name], nsp.W.T if scheme == "bert4keras" else nsp.W)
+        for got, want in zip(read_nsp(arrays, CONFIG, scheme), nsp, strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_the_oldest_files_call_the_arrays_of_a_norm_otherwise():
+    old = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): array
+        for name, array in home_made().items()
+    }
+    assert set(old) != set(home_made())
+    for got, want in zip(flat(read_weights(old, CONFIG)), flat(read_weights(home_made(), CONFIG)), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_an_array_that_is_there_twice_is_refused():
+    name = "pooler.dense.bias"
+    with pytest.raises(ValueError, match=rf"holds {name} twice"):
+        read_weights(home_made() | {f"bert.{name}": np.zeros(15)}, CONFIG)
+
+
+def test_a_head_with_a_table_of_its_own_is_refused_and_the_tied_one_is_not():
+    weights, head = home_made_weights()
+    arrays = named_arrays(weights, head)
+    decoder = "cls.predictions.decoder.weight"
+    read_head(arrays | {decoder: weights.embedding.pieces.copy()}, CONFIG)
+    with pytest.raises(ValueError, match="has a table of its own"):
+        read_head(arrays | {decoder: weights.embedding.pieces + 1}, CONFIG)
+
+
+def test_a_configuration_that_says_too_little_or_something_else_is_refused():
+    with pytest.raises(ValueError, match=r"does not say hidden_size, type_vocab_size; take the config\.json"):
+        read_weights(home_made(), {k: v for k, v in CONFIG.items() if k not in ("hidden_size", "type_vocab_size")})
+    with pytest.raises(ValueError, match="several different blocks"):
+        read_weights(home_made(), ALBERT | {"num_hidden_groups": 2})
+    with pytest.raises(ValueError, match="only an ALBERT widens its tables, and this is a BERT"):
+        read_widening(home_made(), CONFIG)
+    with pytest.raises(ValueError, match="BERT neither shares nor factorises and ALBERT does both"):
+        configuration(bert.BertSizes(11, 6, 2, 3, 7, 5, table=4))
+    weights, _ = home_made_weights()
+    with pytest.raises(ValueError, match="ALBERT has one block in all places"):
+        named_arrays(weights, widen=home_made_albert()[3])
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.bool_])
+def test_a_file_of_weights_holds_floats(dtype):
+    with pytest.raises(ValueError, match=f"x has dtype {np.dtype(dtype)}; a file of weights holds floats"):
+        as_safetensors({"x": np.zeros(3, dtype)})
+
+
+def test_the_arrays_of_a_file_begin_at_a_multiple_of_eight():
+    for length in range(1, 9):
+        data = as_safetensors({"x" * length: np.arange(3.0)})
+        assert int.from_bytes(data[:8], "little") % 8 == 0
+        np.testing.assert_array_equal(np.frombuffer(data[-24:]), np.arange(3.0))
 
 
 def test_every_array_has_one_name_in_each_scheme():

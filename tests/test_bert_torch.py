@@ -15,7 +15,7 @@ from torch import nn  # noqa: E402
 from minilib import bert  # noqa: E402
 from minilib.arrays import gelu  # noqa: E402
 from minilib.attention import causal_mask, padding_mask, unilm_mask  # noqa: E402
-from minilib.bert import BERT_SIZES, BertSizes  # noqa: E402
+from minilib.bert import BertSizes  # noqa: E402
 from minilib.bert_torch import Bert  # noqa: E402
 from minilib.entropy import log_scale  # noqa: E402
 
@@ -92,6 +92,12 @@ def test_the_states_are_those_before_the_first_block_and_after_each():
     close(mine.blocks[2](states[2]), states[3])
     maps = torch.stack([b.attention.weights(x) for b, x in zip(mine.blocks, states[:-1], strict=True)])
     close(maps, bert.bert_attention_maps(states, mine.weights().blocks, H))
+
+
+def test_the_last_states_are_the_last_of_the_states():
+    mine, (ids, segments) = model(), batch()
+    mask = padding_mask(torch.tensor([N, 3]), N)
+    assert torch.equal(mine(ids, segments, mask), mine.states(ids, segments, mask)[-1])
 
 
 def test_segments_are_zero_unless_given():
@@ -194,6 +200,36 @@ def test_dropout_acts_in_training_only():
     assert (mine(ids) - mine(ids)).abs().max() > 1e-3
 
 
+def test_dropout_of_attention_takes_weights_away_and_lets_the_others_grow():
+    torch.manual_seed(0)
+    attention, x, p = model(attention_dropout=0.25).blocks[0].attention.train(), torch.randn(1, N, D).double(), 0.25
+    A, v = attention.weights(x), attention.W_v(x).unflatten(-1, (H, D_H)).transpose(1, 2)
+    torch.manual_seed(1)
+    got = attention(x)
+    torch.manual_seed(1)
+    kept = nn.functional.dropout(torch.ones_like(A), p)
+    assert set(kept.unique().tolist()) == {0.0, 1 / (1 - p)}
+    close(got, attention.W_o((kept * A @ v).transpose(1, 2).flatten(-2)))
+
+
+def test_dropout_of_attention_averages_out_and_never_lets_a_token_see_what_the_mask_hides():
+    mine, x = model(attention_dropout=0.25), torch.randn(1, N, D, generator=torch.Generator().manual_seed(2)).double()
+    mask, attention = causal_mask(N, x), mine.blocks[0].attention
+    with torch.no_grad():
+        want = attention(x, mask=mask)
+        attention.train()
+        torch.manual_seed(0)
+        draws = attention(x.expand(4000, N, D), mask=mask)
+        error = draws.std(0) / math.sqrt(len(draws))
+        assert ((draws.mean(0) - want[0]).abs() < 5 * error + 1e-12).all()
+        other = x.clone()
+        other[:, 4] += 1
+        torch.manual_seed(3)
+        before = attention(x, mask=mask)
+        torch.manual_seed(3)
+        close(attention(other, mask=mask)[:, :4], before[:, :4])
+
+
 def test_it_learns_one_batch_by_heart():
     torch.manual_seed(0)
     mine, (ids, _) = Bert(SIZES), batch()
@@ -236,93 +272,58 @@ def oracle_model(transformers, kind, config):
     return made
 
 
-def test_bert_with_its_heads_agrees_with_that_of_hugging_face(transformers):
-    from minilib.bert_corpora import configuration, read_head, read_weights
+def loaded(theirs, settings, **options):
+    """Our model with their weights, by the table of names alone."""
+    from minilib import bert_corpora as names
 
-    settings = configuration(SIZES)
-    theirs = oracle_model(transformers, "BertForPreTraining", transformers.BertConfig(**settings))
     arrays = {name: a.numpy() for name, a in theirs.state_dict().items()}
-    mine = Bert(SIZES).double().eval().load(read_weights(arrays, settings), read_head(arrays, settings))
-    with torch.no_grad():
-        mine.follows.weight.copy_(theirs.cls.seq_relationship.weight)
-        mine.follows.bias.copy_(theirs.cls.seq_relationship.bias)
-        (ids, segments), mask = batch(), padding_mask(torch.tensor([N, 3]), N)
-        want = theirs(ids, mask[:, 0].long(), segments)
-        h = mine(ids, segments, mask)
-        close(mine.mlm(h), want.prediction_logits)
-        close(mine.nsp(h), want.seq_relationship_logits)
+    widen = names.read_widening(arrays, settings) if settings["model_type"] == "albert" else None
+    parts = names.read_weights(arrays, settings), H, names.read_head(arrays, settings), names.read_nsp(arrays, settings)
+    return Bert.from_weights(*parts, widen, **options).eval()
 
 
-def test_albert_agrees_with_that_of_hugging_face(transformers):
-    config = transformers.AlbertConfig(
-        vocab_size=V,
-        embedding_size=E,
-        hidden_size=D,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=H,
-        intermediate_size=F,
-        max_position_embeddings=LONGEST,
-    )
-    theirs, mine = oracle_model(transformers, "AlbertModel", config), Bert(ALBERT, phi=gelu).double().eval()
-    block, layer = mine.blocks[0], theirs.encoder.albert_layer_groups[0].albert_layers[0]
-    pairs = {
-        block.attention.W_q: layer.attention.query,
-        block.attention.W_k: layer.attention.key,
-        block.attention.W_v: layer.attention.value,
-        block.attention.W_o: layer.attention.dense,
-        block.norm_1: layer.attention.LayerNorm,
-        block.feed.W_1: layer.ffn,
-        block.feed.W_2: layer.ffn_output,
-        block.norm_2: layer.full_layer_layer_norm,
-        mine.embedding.norm: theirs.embeddings.LayerNorm,
-        mine.embedding.widen: theirs.encoder.embedding_hidden_mapping_in,
-        mine.pool: theirs.pooler,
-        mine.embedding.pieces: theirs.embeddings.word_embeddings,
-        mine.embedding.segments: theirs.embeddings.token_type_embeddings,
-        mine.embedding.positions: theirs.embeddings.position_embeddings,
-    }
-    for ours, other in pairs.items():
-        ours.load_state_dict(other.state_dict())
-    assert counted(theirs) == ALBERT.total
+@pytest.mark.parametrize(("kind", "sizes", "phi"), [("Bert", SIZES, None), ("Albert", ALBERT, gelu)])
+def test_the_encoder_and_both_heads_agree_with_those_of_hugging_face(transformers, kind, sizes, phi):
+    from minilib.bert_corpora import configuration
+
+    settings = configuration(sizes)
+    config = getattr(transformers, f"{kind}Config")(**settings)
+    theirs = oracle_model(transformers, f"{kind}ForPreTraining", config)
+    mine = loaded(theirs, settings, **({} if phi is None else {"phi": phi}))
+    assert mine.sizes == sizes
+    assert mine.bias.dtype == torch.float64
     (ids, segments), mask = batch(), padding_mask(torch.tensor([N, 3]), N)
     with torch.no_grad():
-        want = theirs(ids, mask[:, 0].long(), segments)
+        inputs = {"attention_mask": mask[:, 0].long(), "token_type_ids": segments}
+        want, inside = theirs(ids, **inputs), getattr(theirs, kind.lower())(ids, **inputs)
         h = mine(ids, segments, mask)
-    close(h, want.last_hidden_state)
-    close(mine.pooled(h), want.pooler_output)
+        close(h, inside.last_hidden_state)
+        close(mine.pooled(h), inside.pooler_output)
+        close(mine.mlm(h), want.prediction_logits)
+        close(mine.nsp(h), want.seq_relationship_logits if kind == "Bert" else want.sop_logits)
 
 
-def test_a_file_written_here_is_read_by_transformers(transformers, tmp_path):
+@pytest.mark.parametrize(("kind", "sizes", "phi"), [("Bert", SIZES, None), ("Albert", ALBERT, gelu)])
+def test_a_file_written_here_is_read_by_transformers(transformers, tmp_path, kind, sizes, phi):
     from minilib.bert_corpora import as_safetensors, configuration, named_arrays
 
-    mine, (ids, segments) = model(dtype=torch.float32), batch()
-    detached = mine.weights().converted(lambda a: a.detach().numpy())
-    head = type(mine.head())(*(a.detach().numpy() for a in mine.head()))
-    (tmp_path / "config.json").write_text(json.dumps(configuration(SIZES)))
-    (tmp_path / "model.safetensors").write_bytes(as_safetensors(named_arrays(detached, head)))
+    mine, (ids, segments) = model(sizes, dtype=torch.float32, **({} if phi is None else {"phi": phi})), batch()
+    numpy = lambda part: part and type(part)(*(a.detach().numpy() for a in part))  # noqa: E731
+    weights = mine.weights().converted(lambda a: a.detach().numpy())
+    heads = {"nsp": numpy(mine.nsp_head()), "widen": numpy(mine.widening())}
+    arrays = named_arrays(weights, numpy(mine.head()), **heads)
+    (tmp_path / "config.json").write_text(json.dumps(configuration(sizes)))
+    (tmp_path / "model.safetensors").write_bytes(as_safetensors(arrays))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = transformers.BertForMaskedLM.from_pretrained(tmp_path, attn_implementation="eager").eval()
+        read = getattr(transformers, f"{kind}ForPreTraining").from_pretrained
+        theirs, told = read(tmp_path, attn_implementation="eager", output_loading_info=True)
+    assert not any(told[what] for what in ("unexpected_keys", "mismatched_keys"))
+    assert not [name for name in told["missing_keys"] if "decoder" not in name]  # which is tied, and ours has none
     with torch.no_grad():
-        close(theirs(ids, token_type_ids=segments).logits, mine.mlm(mine(ids, segments)), 1e-4)
-
-
-def test_the_published_sizes_are_those_that_are_known():
-    """Counts of the papers' weights as `transformers` counts them, with the pooler; then with both heads."""
-    assert {name: sizes.total for name, sizes in BERT_SIZES.items()} == {
-        "BERT base, uncased": 109_482_240,
-        "BERT base, cased": 108_310_272,
-        "BERT base, Chinese": 102_267_648,
-        "BERT large, uncased": 335_141_888,
-        "MiniLM": 22_713_216,
-        "ALBERT base": 11_683_584,
-        "ALBERT large": 17_683_968,
-        "ALBERT xlarge": 58_724_864,
-        "ALBERT xxlarge": 222_595_584,
-    }
-    assert BERT_SIZES["BERT base, uncased"].pretraining == 110_106_428
-    assert BERT_SIZES["BERT base, Chinese"].pretraining == 102_882_442
-    assert BERT_SIZES["BERT large, uncased"].pretraining == 336_226_108
+        want, h = theirs.eval()(ids, token_type_ids=segments), mine(ids, segments)
+        close(mine.mlm(h), want.prediction_logits, 1e-4)
+        close(mine.nsp(h), want.seq_relationship_logits if kind == "Bert" else want.sop_logits, 1e-4)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -338,12 +339,6 @@ def test_segments_of_another_shape_are_refused():
     ids, segments = batch()
     with pytest.raises(ValueError, match="each of the ids has its segment"):
         model()(ids, segments[:, 1:])
-
-
-@pytest.mark.parametrize("change", [{"heads": 4}, {"d": 0}, {"table": 0}, {"layers": -1}])
-def test_sizes_that_fit_nothing_are_refused(change):
-    with pytest.raises(ValueError, match=r"take a divisor|at least 1"):
-        BertSizes(**{"vocabulary": V, "d": D, "layers": 2, "heads": H, "inner": F} | change)
 
 
 @pytest.mark.parametrize("spoil", ["shape", "nan", "layers"])
@@ -365,3 +360,41 @@ def test_weights_that_fit_are_loaded_from_any_library():
     ids, segments = batch()
     assert mine.load(theirs.weights().converted(lambda a: a.detach().numpy())) is mine
     close(mine(ids, segments), theirs(ids, segments))
+
+
+def test_a_model_is_made_from_weights_with_their_sizes_and_precision_and_shares_no_memory_with_them():
+    theirs, (ids, segments) = model(dtype=torch.float64), batch()
+    mine = Bert.from_weights(theirs.weights(), H, theirs.head(), theirs.nsp_head()).eval()
+    assert mine.sizes == SIZES
+    close(mine.nsp(mine(ids, segments)), theirs.nsp(theirs(ids, segments)), 0)
+    close(mine.mlm(mine(ids, segments)), theirs.mlm(theirs(ids, segments)), 0)
+    with torch.no_grad():
+        theirs.embedding.pieces.weight.zero_()
+    assert mine.embedding.pieces.weight.abs().max() > 0.1
+
+
+def test_different_blocks_are_not_loaded_into_a_shared_one():
+    mine, apart = model(ALBERT), model(BertSizes(V, D, LAYERS, H, F, positions=LONGEST, table=E))
+    before = {name: p.clone() for name, p in mine.state_dict().items()}
+    with pytest.raises(ValueError, match=r"blocks\.1\.W_q is not blocks\.0\.W_q, .* nothing was loaded"):
+        mine.load(apart.weights(), widen=apart.widening())
+    assert all((before[name] == p).all() for name, p in mine.state_dict().items())
+
+
+def test_the_map_that_widens_is_given_if_and_only_if_there_is_one():
+    albert, plain = model(ALBERT), model()
+    with pytest.raises(ValueError, match="table=6, so widen must be given"):
+        albert.load(albert.weights())
+    with pytest.raises(ValueError, match="table=None, so widen must not be given"):
+        plain.load(plain.weights(), widen=albert.widening())
+    assert plain.widening() is None
+
+
+@pytest.mark.parametrize("part", ["head", "nsp"])
+def test_a_head_that_does_not_fit_leaves_the_encoder_as_it_was(part):
+    mine, theirs = model(), model(seed=1)
+    before = {name: p.clone() for name, p in mine.state_dict().items()}
+    wrong = theirs.head() if part == "head" else theirs.nsp_head()
+    with pytest.raises(ValueError, match=rf"{part}\.b must have shape .*; nothing loaded"):
+        mine.load(theirs.weights(), **{part: wrong._replace(b=torch.zeros(D + 3))})
+    assert all((before[name] == p).all() for name, p in mine.state_dict().items())

@@ -161,6 +161,86 @@ def test_the_optimizer_gets_the_rate_of_the_schedule():
 
 
 # ---------------------------------------------------------------------------------------------------------------
+# a disturbed parameter
+
+
+def table_and_loss():
+    torch.manual_seed(0)
+    table, W = nn.Embedding(11, D_X).double(), torch.randn(D_X, dtype=torch.float64)
+    return table, lambda: (table(torch.arange(7)) @ W).tanh().square().mean()
+
+
+def test_a_small_disturbance_raises_the_loss_by_its_length_times_that_of_the_gradient_and_none_raises_it_more():
+    table, loss = table_and_loss()
+    start, epsilon = loss(), 1e-5
+    start.backward()
+    norm = table.weight.grad.norm().item()
+    with training.disturbed(table.weight, epsilon) as delta:
+        rise = loss().item() - start.item()
+    assert delta.norm().item() == pytest.approx(epsilon)
+    assert rise == pytest.approx(epsilon * norm, rel=1e-3)
+    rises = []
+    for seed in range(19):
+        table.weight.grad = torch.randn(11, D_X, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        with training.disturbed(table.weight, epsilon):
+            rises.append(loss().item() - start.item())
+    assert max(rises) < rise
+
+
+def test_after_a_disturbance_the_parameter_has_its_old_bits_and_the_sum_of_both_gradients():
+    table, loss = table_and_loss()
+    before = table.weight.detach().clone()
+    loss().backward()
+    first = table.weight.grad.clone()
+    with training.disturbed(table.weight, 0.5) as delta:
+        there = (before + delta).requires_grad_()
+        loss().backward()
+    assert torch.equal(table.weight, before)
+    table.weight.grad, both = None, table.weight.grad
+    with torch.no_grad():
+        table.weight.copy_(there)
+    loss().backward()
+    torch.testing.assert_close(both, first + table.weight.grad, rtol=1e-13, atol=1e-15)
+    assert (both - 2 * first).abs().max() > 1e-3
+
+
+def test_an_error_inside_leaves_the_parameter_as_it_was_and_a_gradient_of_zero_disturbs_nothing():
+    table, loss = table_and_loss()
+    before = table.weight.detach().clone()
+    loss().backward()
+
+    def stopped():
+        with training.disturbed(table.weight, 0.5):
+            assert not torch.equal(table.weight, before)
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        stopped()
+    assert torch.equal(table.weight, before)
+    table.weight.grad.zero_()
+    with training.disturbed(table.weight, 0.5) as delta:
+        assert torch.equal(table.weight, before)
+    assert not delta.any()
+
+
+@pytest.mark.parametrize(
+    ("gradient", "epsilon", "message"),
+    [
+        (None, 0.5, r"no gradient yet; call backward\(\)"),
+        (1.0, -0.5, r"non-negative and finite, got -0\.5"),
+        (1.0, math.inf, "non-negative and finite, got inf"),
+        (math.nan, 0.5, "has the norm nan"),
+    ],
+)
+def test_a_disturbance_without_direction_or_length_is_refused(gradient, epsilon, message):
+    p = nn.Parameter(torch.ones(3))
+    p.grad = None if gradient is None else torch.full((3,), gradient)
+    with pytest.raises(ValueError, match=message), training.disturbed(p, epsilon):
+        pass
+    assert torch.equal(p, torch.ones(3))
+
+
+# ---------------------------------------------------------------------------------------------------------------
 # the same run twice
 
 

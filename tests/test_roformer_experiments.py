@@ -64,17 +64,18 @@ def test_the_share_of_the_masked_is_about_fifteen_percent():
 
 def test_each_change_is_made_once_alone_and_all_are_made_together():
     made = {name: [c for c in Changes.names() if getattr(v, c)] for name, v in ablation.VERSIONS.items()}
-    assert made == {"V1": [], **{name: [name] for name in Changes.names()}, "V2": list(Changes.names())}
+    alone, pair = {name: [name] for name in Changes.names()}, {ablation.PAIR: ["plain_head", "v2_init"]}
+    assert made == {"V1": [], "V2": list(Changes.names()), **alone, **pair}
     for name, version in ablation.VERSIONS.items():
         model = ablation.build(replace(TINY, version=name))
         assert model.changes == version
         assert sum(p.numel() for p in model.parameters()) == model.sizes.total(version)
 
 
-def test_every_version_has_every_seed_and_only_the_ends_have_other_rates():
+def test_every_version_has_every_seed_and_the_ends_and_the_plain_head_have_other_rates():
     runs = Counter((c.version, c.rate) for c in ablation.grid(quick=False))
     assert all(runs[version, 3e-3] >= 3 for version in ablation.VERSIONS)
-    assert {version for version, rate in runs if rate != 3e-3} == {"V1", "V2"}
+    assert {version for version, rate in runs if rate != 3e-3} == {"V1", "plain_head", "V2"}
 
 
 # ---------------------------------------------------------------------------------------------------------------
