@@ -488,3 +488,35 @@ def draw_frozen(axes: Any, records: Records) -> dict[str, float]:
     axes.set_xticks(range(7))
     axes.legend(loc="center left")
     return numbers | {"most frequent piece": frequent}
+
+
+@drawing(panels=(1, 2), size=(10.5, 4))
+def draw_pretraining(axes: Any, records: Records) -> dict[str, float]:
+    """A small BERT from two starts: loss of the tokens shown as [MASK], and at the end the share named by each method.
+
+    Mean and range over the seeds of experiments/bert_mlm.py, on held-out text.
+    """
+    left, right = axes
+    known = records[0]["result"]["references"]
+    numbers, names, shares = {}, ["frequencies", "neighbours"], [[known[f"{w}_top1"]] for w in ("unigram", "chain")]
+    for k, std in enumerate(sorted({r["config"]["std"] for r in records})):
+        results = [r["result"] for r in records if r["config"]["std"] == std]
+        steps, losses, look = results[0]["steps"], np.array([r["masked"] for r in results]), f"C{k}"
+        left.fill_between(steps, losses.min(axis=0), losses.max(axis=0), color=look, alpha=0.25, linewidth=0)
+        left.plot(steps, losses.mean(axis=0), color=look, linestyle=("-", "--")[k], label=f"BERT, start {std:g}")
+        names += [f"BERT\n{std:g}", f"BERT\n{std:g}\nshuffled"]
+        shares += [[r[part]["mask"]["top1"] for r in results] for part in ("shown", "shuffled")]
+        numbers[f"loss at the end, start {std:g}"] = float(losses[:, -1].mean())
+        numbers[f"share named, start {std:g}"] = float(np.mean(shares[-2]))
+    for k, (name, words) in enumerate((("unigram", "frequencies alone"), ("chain", "both neighbours")), 2):
+        level = np.full(len(steps), known[f"{name}_loss"])
+        left.plot(steps, level, color=f"C{k}", linestyle=("-.", ":")[k - 2], label=words)
+    left.set(xlim=(0, steps[-1]), ylim=(3, 8.5), xlabel="step", ylabel="loss of hidden tokens (nats)")
+    left.legend(loc="lower left", fontsize=9)
+    means = [float(np.mean(values)) for values in shares]
+    spread = [[m - min(v) for m, v in zip(means, shares, strict=True)]]
+    spread += [[max(v) - m for m, v in zip(means, shares, strict=True)]]
+    right.bar(range(len(names)), means, yerr=spread, color=("C2", "C3", "C0", "C0", "C1", "C1"), zorder=2, capsize=4)
+    right.set(xlim=(-0.6, len(names) - 0.4), ylim=(0, 0.3), xlabel="method", ylabel="share of hidden tokens named")
+    right.set_xticks(range(len(names)), names, fontsize=8)
+    return numbers | {"loss of the neighbours": known["chain_loss"], "share named by the neighbours": means[1]}

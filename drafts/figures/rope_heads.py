@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from minilib.rope_views import draw_heads
+
 from minilib.views import figure
 
 figure(

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from minilib.bert_numpy import untrained_loss
 
 from minilib import bert, decoding, masking, wordpiece
 from minilib import bert_exercises as ex
 from minilib.attention import unilm_mask
-from minilib.bert_numpy import untrained_loss
 
 # What would give an exercise away, written as a reader would recognise it; for tests/test_exercises.py.
 SECRETS = {

@@ -11,11 +11,11 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("ipywidgets")
 
 from drawings import Arguments, extremes, rows_of
+from minilib.bert_numpy import untrained_loss
 
 from minilib import bert, masking, wordpiece
 from minilib import bert_views as pictures
 from minilib.attention import causal_mask, unilm_mask
-from minilib.bert_numpy import untrained_loss
 from minilib.views import latency
 
 RNG = np.random.default_rng(0)
@@ -37,6 +37,18 @@ FROZEN = [
 FROZEN.append(frozen("untrained", "tied", "hidden", 4, 0, 0.5))
 
 
+def pretrained(std, seed):
+    scores = {"mask": {"top1": 0.1 + std + 0.02 * seed}}
+    result = {
+        "steps": [0, 10, 20],
+        "masked": [8.3, 6.0 + seed, 5.0 + seed - std],
+        "references": {"unigram_loss": 6.8, "unigram_top1": 0.05, "chain_loss": 5.5, "chain_top1": 0.15},
+        "shown": scores,
+        "shuffled": {"mask": {"top1": 0.01}},
+    }
+    return {"config": {"std": std, "seed": seed}, "result": result}
+
+
 GIVEN = {
     "draw_first_loss": {"vocabulary": 512, "d": 32, "stds": (0.02, 0.3)},
     "draw_looks": {"looks": {name: RNG.random((3, 5)) for name in ("previous", "next", "[CLS]", "[SEP]", "same")}},
@@ -49,6 +61,7 @@ GIVEN = {
         },
     },
     "draw_frozen": {"records": FROZEN},
+    "draw_pretraining": {"records": [pretrained(std, seed) for std in (0.5, 0.02) for seed in range(2)]},
 }
 """Arguments of the drawings that have no defaults, made up, and of the one that takes long."""
 
@@ -175,6 +188,17 @@ def test_the_frozen_body_is_drawn_without_the_controls():
     assert got["shown: share named after layer 4"] == pytest.approx(0.945)
     assert got["hidden: share named after layer 4"] == pytest.approx(0.105)
     assert got["most frequent piece"] == 0.05
+
+
+def test_the_pretraining_shows_means_over_seeds_of_both_starts():
+    got = picture(pictures.draw_pretraining).numbers
+    assert got["loss at the end, start 0.02"] == pytest.approx(5.48)
+    assert got["loss at the end, start 0.5"] == pytest.approx(5.0)
+    assert got["share named, start 0.5"] == pytest.approx(0.61)
+    assert got["share named by the neighbours"] == 0.15
+    left, right = drawn(pictures.draw_pretraining)
+    np.testing.assert_allclose(line(left, "BERT, start 0.02"), [8.3, 6.5, 5.48])
+    assert [bar.get_height() for bar in right.patches] == pytest.approx([0.05, 0.15, 0.13, 0.01, 0.61, 0.01])
 
 
 # ---------------------------------------------------------------------------------------------------------------
