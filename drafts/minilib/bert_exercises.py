@@ -157,7 +157,7 @@ COUNT = Exercise(
     ),
     reference=parameters,
     because=r"""$(V + 512 + 2)d + 2d$ for tables and norm, $4d^2 + 4d$ for attention, $2df + f + d$ for the feed-forward
-    layer, $4d$ for two norms, $d^2 + d$ for the pooler. The Chinese BERT-base has 102,267,648 and a fifth of them, or
+    layer, $4d$ for two norms, $d^2 + d$ for the pooler. The Chinese BERT-base has 102,267,648 and a sixth of them, or
     sixteen million, are in the table of pieces.""",
     hints=(
         "List the arrays: three tables and a norm; per layer six matrices, six biases and two norms; the pooler.",

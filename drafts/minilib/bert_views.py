@@ -395,7 +395,7 @@ def draw_silenced(axes: Any, each: np.ndarray, growing: Mapping[str, np.ndarray]
         runs = np.atleast_2d(runs)
         x = np.linspace(0, layers * heads, runs.shape[1])
         right.fill_between(x, runs.min(axis=0), runs.max(axis=0), color=f"C{k}", alpha=0.2, linewidth=0)
-        look = {"linestyle": ("-", "--", "-.")[k], "marker": "os^"[k], "markersize": 4, "color": f"C{k}"}
+        look = {"linestyle": ("-", "--", "-.", ":")[k], "marker": "os^D"[k], "markersize": 4, "color": f"C{k}"}
         right.plot(x, runs.mean(axis=0), label=name, **look)
         numbers[f"{name}: cosine at half of the heads"] = float(np.interp(layers * heads / 2, x, runs.mean(axis=0)))
     right.set(

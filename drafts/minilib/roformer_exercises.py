@@ -401,7 +401,7 @@ SAMPLER = Exercise(
     question=r"""
     RoFormerV2 starts with weights of the deviation $L^{-1/2}/\sqrt{\text{fan-in}}$ for $L$ layers. You have a weight of
     PyTorch, of `shape` (out, in), and a sampler that draws from a normal distribution of deviation $s$ and throws away
-    what lies beyond $\pm 2s$, which leaves 0.7737 of the variance. Which $s$ do you give it? Three digits suffice.
+    what lies beyond $\pm 2s$, which leaves 0.7737 of the variance. Which $s$ do you give it? Four digits suffice.
     """,
     inputs=lambda rng: ((int(rng.integers(100, 900)), int(rng.integers(1000, 4000))), int(rng.integers(2, 25))),
     reference=sampler_std,

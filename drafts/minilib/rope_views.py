@@ -210,7 +210,7 @@ def draw_decay(
     left.plot(DISTANCES, seen.mean(0), color="C1", linestyle="--", label="mean of 100 pairs, and spread")
     left.plot(DISTANCES, mean, color="C0", label="mean by the formula")
     left.axvline(distance, color="0.6", linewidth=1)
-    left.set(ylim=(-0.5, 1.2), ylabel="product over d")
+    left.set(ylim=(-1.2, 1.2), ylabel="product over d")
     right.plot(DISTANCES, index, color="C2", label="the bound, over its value at 0")
     right.plot(DISTANCES, index * share.max(0), color="C1", linestyle="--", label="largest of 100 pairs")
     right.plot(DISTANCES, index * np.median(share, 0), color="C3", linestyle=":", label="median of them")
