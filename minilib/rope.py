@@ -3,8 +3,9 @@ r"""Rotary position embedding: queries and keys are turned by angles that grow w
 Two features at a time are the coordinates of a point in a plane, and position m turns the j-th plane by the angle
 $m\theta_j$. A product of a query at m with a key at n then knows m − n only. Two layouts are in use, and weights
 trained with one are useless with the other: neighbouring features make a plane (:func:`rope`, the paper's; GPT-J,
-RoFormer), or feature j and feature j + d/2 do (:func:`rope_halves`; LLaMA, GPT-NeoX). :func:`halves_order` leads from
-the one to the other. Nothing in an array tells its layout, so mixing them raises no error: the products come out wrong.
+RoFormer), or feature j and feature j + d/2 do (:func:`rope_halves`; GPT-NeoX, and LLaMA as transformers holds it).
+:func:`halves_order` leads from the one to the other. Nothing in an array tells its layout, so mixing them raises no
+error: the products come out wrong.
 
 Only queries and keys are turned, in full or in part (:func:`partial_rope`), each head by the angles of its own width.
 
@@ -87,7 +88,7 @@ def rope(x: Float[Array, "*batch n d"], angles: Float[Array, "n d_2"]) -> Float[
 
 
 def rope_halves(x: Float[Array, "*batch n d"], angles: Float[Array, "n d_2"]) -> Float[Array, "*batch n d"]:
-    r"""As :func:`rope`, but feature j and feature j + d/2 make a plane: the layout of LLaMA and GPT-NeoX."""
+    r"""As :func:`rope`, but feature j and feature j + d/2 make a plane: the layout of GPT-NeoX."""
     (cos, sin), (u, v) = _cos_sin(x, angles), chunks(x, 2)
     return namespace(x=x).concat([u * cos - v * sin, v * cos + u * sin], axis=-1)
 
