@@ -90,48 +90,91 @@ TURNED = Exercise(
             lambda x, m, base: turned(x, m * math.pi / 180, base),
             "The angle was taken for degrees; it is in radians.",
         ),
+        Mistake(
+            "counted from 1",
+            lambda x, m, base: turned(x, m * base ** (-2 / len(x)), base),
+            "Each plane is turned as the next one should be. From which number does $j$ count?",
+        ),
+        Mistake(
+            "base forgotten",
+            lambda x, m, base: turned(x, m, 10_000.0),
+            "This is right for the base 10,000. Here the base is an argument.",
+        ),
+        Mistake(
+            "not put back",
+            lambda x, m, base: turned(x, m, base)[turns.halves_order(len(x))],
+            "The numbers are right and their places are not: all first coordinates stand before all second ones. Put "
+            "each plane's two beside each other again.",
+        ),
     ),
 )
 
 
-def longest_wavelength(d, base):
-    slowest = base ** (-(d - 2) / d)
-    return 2 * math.pi / slowest
+def base_for_length(n, d):
+    return (n / (2 * math.pi)) ** (d / (d - 2))
 
 
-LONGEST = Exercise(
+def _base_step_by_step(n, d):
+    speed = 2 * np.pi / n  # radians that the slowest plane may turn by in each position
+    last = d // 2 - 1
+    return speed ** (-d / (2 * last))
+
+
+BASE = Exercise(
     id="6.2",
-    title="The slowest plane",
+    title="A base for long texts",
     question=r"""
-    A head has `d` features, and its planes turn by $\theta_j = \mathrm{base}^{-2j/d}$ radians from one position to the
-    next. After how many positions has the *slowest* of them turned once?
+    A head has `d` features, at least 4, and its planes turn by $\theta_j = \mathrm{base}^{-2j/d}$ radians from one
+    position to the next. For texts of `n` tokens you want the *slowest* plane to turn exactly once from the first
+    token to position `n`. Which base do you take? (A real number, not rounded.)
     """,
-    inputs=lambda rng: (2 * int(rng.integers(2, 65)), float(rng.uniform(100, 1e6))),
-    reference=longest_wavelength,
-    because=r"""There are d/2 planes, so the last is j = d/2 − 1 and θ = base^(−(d−2)/d). A whole turn is 2π, so it
-    takes 2π base^((d−2)/d) positions: 47,117 for d = 64 and base 10,000.""",
-    hints=("What is the largest $j$?", "How many radians are a whole turn, and how many come with each position?"),
+    inputs=lambda rng: (int(rng.integers(200, 100_000)), 2 * int(rng.integers(2, 65))),
+    reference=base_for_length,
+    because=r"""There are d/2 planes, so the last is j = d/2 − 1, with θ = base^(−(d−2)/d). It turns once in n positions
+    if nθ = 2π, so base = (n/2π)^(d/(d−2)). For d = 64 and n = 47,117 that is 10,000, for a million tokens 234,000.""",
+    hints=(
+        "Which is the slowest plane, and by how much does it turn in n positions?",
+        "Write the condition with the base as the unknown, and solve it for the base. Mind that planes count from 0.",
+    ),
     accepted=(
-        lambda d, base: turns.wavelengths(d, base)[-1],
-        lambda d, base: max(2 * np.pi * base ** (np.arange(0, d, 2) / d)),
+        _base_step_by_step,
+        lambda n, d: np.exp(d * np.log(n / 2 / np.pi) / (d - 2)),
     ),
     mistakes=(
-        Mistake("one plane too many", lambda d, base: 2 * math.pi * base, "Close. Planes are counted from 0."),
+        Mistake(
+            "one plane too many",
+            lambda n, d: n / (2 * math.pi),
+            "Close. There is no plane d/2: planes are counted from 0.",
+        ),
         Mistake(
             "no turn",
-            lambda d, base: longest_wavelength(d, base) / (2 * math.pi),
-            "After so many positions it has turned by one radian.",
+            lambda n, d: n ** (d / (d - 2)),
+            "With this base the slowest plane turns by one radian. How many are a whole turn?",
         ),
-        Mistake("fastest", lambda d, base: 2 * math.pi, "This is the fastest plane."),
+        Mistake(
+            "degrees",
+            lambda n, d: (n / 360) ** (d / (d - 2)),
+            "The angles are in radians, not in degrees.",
+        ),
+        Mistake(
+            "upside down",
+            lambda n, d: (n / (2 * math.pi)) ** ((d - 2) / d),
+            "The exponent stands upside down. Try your base: how often does the slowest plane turn?",
+        ),
         Mistake(
             "planes for features",
-            lambda d, base: 2 * math.pi * base ** ((d / 2 - 1) / d),
-            "The exponent is half of what it should be. Look at the 2 in it.",
+            lambda n, d: (n / (2 * math.pi)) ** (2 * d / (d - 2)),
+            "The exponent is twice what it should be. Look at the 2 in the angle.",
         ),
         Mistake(
-            "speed",
-            lambda d, base: base ** (-(d - 2) / d),
-            "This is its angle per position.",
+            "turn times",
+            lambda n, d: (n * 2 * math.pi) ** (d / (d - 2)),
+            "One plane does turn so slowly, but it needs far more than n positions. Where does the turn belong?",
+        ),
+        Mistake(
+            "below 1",
+            lambda n, d: (2 * math.pi / n) ** (d / (d - 2)),
+            "With a base below 1 later planes turn faster, not more slowly.",
         ),
     ),
 )
@@ -158,9 +201,8 @@ OTHER_LAYOUT = Exercise(
     title="From one layout to the other",
     question=r"""
     `W` is the weight of the queries, of shape (out, in), of a network whose planes are made of neighbouring features.
-    Its rows are those of `heads` heads, one head after the other. Put the rows in an order in which the same network
-    may be run by a program that takes features $j$ and $j + d_h/2$ of each head for a plane, $d_h$ being the width of
-    a head.
+    Its rows are those of `heads` heads, one head after the other. Reorder the rows so that a program which makes its
+    planes of features $j$ and $j + d_h/2$ of each head computes the same; $d_h$ is the width of a head.
     """,
     inputs=lambda rng: (rng.normal(size=(18, 5)), 3) if rng.integers(2) else (rng.normal(size=(20, 7)), 2),
     reference=other_layout,
@@ -263,68 +305,113 @@ MEAN = Exercise(
             "At distance 0 this is 0, though the query meets itself there.",
         ),
         Mistake("independent", lambda *_: 0.0, "So it is for $c = 0$."),
+        Mistake(
+            "over d",
+            lambda m, d, base, c: mean_at_distance(m, d, base, c) / d,
+            "This is the share that the pictures draw. What is asked for is the product itself.",
+        ),
     ),
 )
 
 
-def looks_back(q, s, base):
+def _turned_key(q, s, base):
     angles = s * base ** (-2 * np.arange(len(q) // 2) / len(q))
-    cos, sin = np.cos(angles), np.sin(angles)
     k = np.empty(len(q))
-    k[0::2] = q[0::2] * cos - q[1::2] * sin
-    k[1::2] = q[0::2] * sin + q[1::2] * cos
+    k[0::2] = q[0::2] * np.cos(angles) - q[1::2] * np.sin(angles)
+    k[1::2] = q[0::2] * np.sin(angles) + q[1::2] * np.cos(angles)
     return k
 
 
-def _looks_back_as_complex_numbers(q, s, base):
-    k = (q[0::2] + 1j * q[1::2]) * np.exp(1j * s * base ** (-np.arange(0, len(q), 2) / len(q)))
-    return np.stack([k.real, k.imag], -1).ravel()
+def looks_at_two(q, s, t, base):
+    z, theta = q[0::2] + 1j * q[1::2], base ** (-np.arange(0, len(q), 2) / len(q))
+    best = z * (np.exp(1j * s * theta) + np.exp(1j * t * theta))
+    k = np.column_stack([best.real, best.imag]).ravel()
+    return k * np.linalg.norm(q) / np.linalg.norm(k)
 
 
-def _looks_back_by_the_library(q, s, base):
-    return turns.rope(q[None], _angles(q, s, base))[0]
+def _looks_at_two_with_cosines(q, s, t, base):
+    both = _turned_key(q, s, base) + _turned_key(q, t, base)
+    return both * math.sqrt((q @ q) / (both @ both))
 
 
-LOOKS_BACK = Exercise(
+def _looks_at_two_by_the_library(q, s, t, base):
+    both = turns.rope(np.stack([q, q]), turns.rope_angles(np.array([s, t]), len(q), q, base)).sum(0)
+    return both / np.sqrt(np.sum(both**2)) * np.sqrt(np.sum(q**2))
+
+
+LOOKS_AT_TWO = Exercise(
     id="6.5",
-    title="A head that looks back",
+    title="A head that looks at two places",
     question=r"""
-    A query vector `q` is given, the same at every position, and turned there: $R_m q$. Find the key vector $k$, as
-    long as $q$, that answers it best *from s positions before*: the product $(R_m q)\cdot(R_n k)$ shall be as large as
-    any key of that length can make it, at $m - n = s$. Neighbouring features make a plane, and
-    $\theta_j = \mathrm{base}^{-2j/d}$.
+    A query vector `q` is given, the same at every position, and turned there: $R_m q$. Section 5 found the key that
+    answers it best from one distance. Now it shall answer at *two*: find the key $k$ with the same norm as $q$ for
+    which the sum of the products $(R_m q)\cdot(R_n k)$ at $m - n = s$ and at $m - n = t$ is as large as such a key can
+    make it. Neighbouring features make a plane, and $\theta_j = \mathrm{base}^{-2j/d}$.
     """,
-    inputs=lambda rng: (rng.normal(size=D), int(rng.integers(1, 30)), float(rng.uniform(10, 1000))),
-    reference=looks_back,
-    because=r"""Among vectors of one length the product is largest where both point the same way:
-    $R_n k = R_m q$, so $k = R_{m-n}\,q = R_s\,q$. A linear map can do that to all queries, so a head of attention can
-    learn to look s positions back, and rotary positions do not stop it from preferring what is far away.""",
-    hints=(
-        "Among all vectors of one length, which has the largest product with a given one?",
-        "It must *be* the turned query once it is turned itself. What is left to turn?",
+    inputs=lambda rng: (
+        rng.normal(size=D),
+        int(rng.integers(1, 10)),
+        int(rng.integers(12, 30)),
+        float(rng.uniform(10, 1000)),
     ),
-    accepted=(_looks_back_as_complex_numbers, _looks_back_by_the_library),
+    reference=looks_at_two,
+    because=r"""The sum of the two products is k · (R_s q + R_t q), and among vectors of one length the largest product
+    with a given one has the one that points along it. So k is R_s q + R_t q, brought to the length of q. In a slow
+    plane the two nearly agree; in a fast plane they may cancel, and then the key puts little there. One head cannot
+    have both places in full: that is what more heads are for.""",
+    hints=(
+        "The sum of two products with $k$ is one product with $k$. With which vector?",
+        "Among all vectors of one length, which has the largest product with a given one?",
+    ),
+    accepted=(_looks_at_two_with_cosines, _looks_at_two_by_the_library),
     mistakes=(
         Mistake(
             "looks ahead",
-            lambda q, s, base: looks_back(q, -s, base),
-            "This key answers best to a query that stands s positions *before* it.",
+            lambda q, s, t, base: looks_at_two(q, -s, -t, base),
+            "This key answers best to a query that stands *before* it.",
         ),
-        Mistake("not turned", lambda q, s, base: q, "This one answers best at distance 0."),
+        Mistake("not turned", lambda q, s, t, base: q, "This one answers best at distance 0."),
+        Mistake(
+            "first place only",
+            lambda q, s, t, base: _turned_key(q, s, base),
+            "The best key for the distance s alone. What about t?",
+        ),
+        Mistake(
+            "second place only",
+            lambda q, s, t, base: _turned_key(q, t, base),
+            "The best key for the distance t alone. What about s?",
+        ),
+        Mistake(
+            "in the middle",
+            lambda q, s, t, base: _turned_key(q, (s + t) / 2, base),
+            "This is the best key for the distance in the middle. A fast plane may point the other way there.",
+        ),
+        Mistake(
+            "a mean",
+            lambda q, s, t, base: (_turned_key(q, s, base) + _turned_key(q, t, base)) / 2,
+            "The direction is right, the norm is not.",
+        ),
+        Mistake(
+            "a sum",
+            lambda q, s, t, base: _turned_key(q, s, base) + _turned_key(q, t, base),
+            "The direction is right. How long is it?",
+        ),
+        Mistake(
+            "length 1",
+            lambda q, s, t, base: looks_at_two(q / np.linalg.norm(q), s, t, base),
+            "The direction is right, and the norm is 1. It should be that of q.",
+        ),
         Mistake(
             "halves",
-            lambda q, s, base: turns.rope_halves(q[None], _angles(q, s, base))[0],
+            lambda q, s, t, base: (lambda k: k * np.linalg.norm(q) / np.linalg.norm(k))(
+                turns.rope_halves(np.stack([q, q]), turns.rope_angles(np.array([s, t]), len(q), q, base)).sum(0)
+            ),
             "Right in the other layout. Here neighbours make a plane.",
         ),
         Mistake(
             "worst",
-            lambda q, s, base: -looks_back(q, s, base),
-            "The length is right and so is the line. With this sign the product is as small as can be.",
-        ),
-        Mistake(
-            "one angle",
-            lambda q, s, base: looks_back(q, s, 1.0),
-            "Each plane turns at its own speed.",
+            lambda q, s, t, base: -looks_at_two(q, s, t, base),
+            "The norm is right and so is the line. With this sign the sum is as small as can be.",
         ),
     ),
 )
@@ -378,6 +465,21 @@ PARAMETERS = Exercise(
             "biases",
             lambda V, d, L: parameters(V, d, L) + 9 * d * L,
             "Biases are counted too.",
+        ),
+        Mistake(
+            "gains",
+            lambda V, d, L: parameters(V, d, L) + (2 * L + 1) * d,
+            "A gain is counted for each norm, and there is none.",
+        ),
+        Mistake(
+            "gains and offsets",
+            lambda V, d, L: parameters(V, d, L) + 2 * (2 * L + 1) * d,
+            "Gains and offsets of the norms are counted, and there are none.",
+        ),
+        Mistake(
+            "bias of the logits",
+            lambda V, d, L: parameters(V, d, L) + V,
+            "A bias for each piece is counted. The logits are products and nothing else.",
         ),
         Mistake("one layer", lambda V, d, L: parameters(V, d, 1), "How many layers are there?"),
     ),
@@ -436,48 +538,92 @@ SAMPLER = Exercise(
             "This is what comes out if the wanted deviation is asked for.",
         ),
         Mistake("fixed", lambda shape, layers: 0.02, "This is BERT's, whatever the size."),
+        Mistake(
+            "root forgotten",
+            lambda shape, layers: rof.v2_std(shape[1], layers) / truncated_variance(),
+            "Divided by what is left of the *variance*. A deviation is asked for.",
+        ),
+        Mistake(
+            "fan-out, not corrected",
+            lambda shape, layers: rof.v2_std(shape[0], layers),
+            "Two things at once: the axis of the fan-in, and what the cut takes away.",
+        ),
     ),
-    tolerance=1e-3,
+    tolerance=5e-3,
 )
 
 
-def own_logit(e, d):
-    return math.sqrt(d) * np.linalg.norm(e)
+def own_logit(e, s):
+    x = e + s
+    return math.sqrt(len(e)) * (x @ e) / np.linalg.norm(x)
 
 
-def _own_logit_step_by_step(e, d):
-    h = e / np.sqrt(np.mean(e**2))
+def _own_logit_step_by_step(e, s):
+    h = (e + s) / np.sqrt(np.mean((e + s) ** 2))
     return h @ e
 
 
-def _own_logit_of_the_norm(e, d):
-    return rms_norm(e, eps=0.0) @ e
+def _own_logit_of_the_norm(e, s):
+    return rms_norm(e + s, eps=0.0) @ e
 
 
 OWN_LOGIT = Exercise(
     id="6.8",
     title="A model that has learned nothing guesses the input",
     question=r"""
-    Think of a RoFormerV2 whose blocks change nothing. A piece has the row `e` of the table, of `d` features; leave out
-    the segments. Its token is $h = e / \mathrm{rms}(e)$, and the logits are the products of $h$ with the rows of the
-    same table. What is the logit of the piece *itself*?
+    Think of a RoFormerV2 whose blocks change nothing. A piece has the row `e` of the table, its segment the vector `s`,
+    both of d features. Their sum, divided by its root mean square, is the token, and the logits are the products of
+    the token with the rows of the table of pieces. What is the logit of the piece *itself*? The two need not be
+    orthogonal, nor equally long.
     """,
-    inputs=lambda rng: (lambda d: (rng.normal(0, 0.1, size=d), d))(int(rng.integers(8, 64))),
+    inputs=lambda rng: (lambda d: tuple(rng.normal(0, 0.1, size=(2, d)) * [[1], [1.5]]))(int(rng.integers(8, 64))),
     reference=own_logit,
-    because=r"""rms(e) = ‖e‖/√d, so h = √d e/‖e‖ and h·e = √d ‖e‖. The scale of the table has gone from the input and is
-    all there in the logits: with entries of deviation $1/\sqrt{Ld}$ the logit is about √(d/L), while those of other
+    because=r"""h = √d (e + s)/‖e + s‖, so h·e = √d (e + s)·e/‖e + s‖. If the two are orthogonal and equally long, as
+    at the start, that is √d ‖e‖/√2: with entries of deviation $1/\sqrt{Ld}$ about √(d/2L), while the logits of other
     pieces scatter around 0 by $1/\sqrt L$. So an untrained model does not guess evenly: it bets on its input.""",
     hints=(
-        "Write the root mean square of $e$ by its length.",
-        "$h$ points in the direction of $e$. How long is it?",
+        "Write the root mean square of the sum by its length.",
+        "The token points in the direction of the sum. How long is it, and what is its product with $e$ alone?",
     ),
     accepted=(_own_logit_step_by_step, _own_logit_of_the_norm),
     mistakes=(
-        Mistake("not normalised", lambda e, d: e @ e, "This is $e\\cdot e$. The token has been normalised."),
-        Mistake("unit length", lambda e, d: np.linalg.norm(e), "A root mean square of 1 is not a length of 1."),
-        Mistake("twice normalised", lambda e, d: float(d), "The row of the table in the logits is not normalised."),
-        Mistake("root mean square", lambda e, d: np.sqrt(np.mean(e**2)), "This is what the row is divided by."),
-        Mistake("squared length of the token", lambda e, d: math.sqrt(d), "This is the length of the token alone."),
+        Mistake("not normalised", lambda e, s: (e + s) @ e, "The token has been normalised."),
+        Mistake(
+            "no segment",
+            lambda e, s: math.sqrt(len(e)) * np.linalg.norm(e),
+            "So it would be without a segment. It takes its share of the token.",
+        ),
+        Mistake(
+            "segment in the table",
+            lambda e, s: math.sqrt(len(e)) * np.linalg.norm(e + s),
+            "The logit is a product with the row of the table, and there the segment is not added.",
+        ),
+        Mistake(
+            "unit length",
+            lambda e, s: (e + s) @ e / np.linalg.norm(e + s),
+            "A root mean square of 1 is not a length of 1.",
+        ),
+        Mistake(
+            "twice normalised",
+            lambda e, s: math.sqrt(len(e)) * (e + s) @ e / np.linalg.norm(e + s) / np.sqrt(np.mean(e**2)),
+            "The row of the table in the logits is not normalised.",
+        ),
+        Mistake(
+            "normalised apart",
+            lambda e, s: (rms_norm(e, eps=0.0) + rms_norm(s, eps=0.0)) @ e,
+            "Piece and segment are added first, and the sum is normalised.",
+        ),
+        Mistake(
+            "as if orthogonal",
+            lambda e, s: math.sqrt(len(e)) * (e @ e) / math.sqrt(e @ e + s @ s),
+            "Right if $e\\cdot s = 0$, as it nearly is in a wide network. Here it is not.",
+        ),
+        Mistake(
+            "as at the start",
+            lambda e, s: math.sqrt(len(e) / 2) * np.linalg.norm(e),
+            "Right for two orthogonal vectors of one length, as at the start. Here they may be any.",
+        ),
+        Mistake("length of the token", lambda e, s: math.sqrt(len(e)), "This is the length of the token alone."),
     ),
 )
 
@@ -506,9 +652,10 @@ SHARE_LEFT = Exercise(
     In a RoFormerV2 of $L$ layers each matrix starts with the factor $\lambda = L^{-1/2}$. To tokens of size 1 the
     attention adds $W_o W_v x$, take it for a token that looks at itself alone, and the feed-forward layer
     $W_2\,\mathrm{relu}(W_1 x)$; relu halves the mean square. All branches are orthogonal to their skips, and a norm
-    follows each. Which share of the input is left along the skips after all $2L$ sub-layers?
+    follows each. Which share of the input, as a length, is left along the skips after all $2L$ sub-layers? (It is also
+    the cosine of the last state with the input.)
     """,
-    inputs=lambda rng: (int(rng.integers(1, 40)),),
+    inputs=lambda rng: (int(rng.integers(2, 40)),),
     reference=share_left,
     because=r"""Two factors λ make branches of size 1/L and, with relu, 1/(√2 L). A norm divides by √(1 + r²). So the
     share is ((1 + 1/L²)(1 + 1/(2L²)))^(−L/2), about 1 − 3/(4L). It rises with the depth.""",
@@ -542,6 +689,16 @@ SHARE_LEFT = Exercise(
             "squares kept",
             lambda L: ((1 + 1 / L**2) * (1 + 0.5 / L**2)) ** -L,
             "This is the share of the square. Take the root.",
+        ),
+        Mistake(
+            "relu takes a half",
+            lambda L: ((1 + 1 / L**2) * (1 + 0.25 / L**2)) ** (-L / 2),
+            "Relu halves the mean *square*. Here it has halved the size.",
+        ),
+        Mistake(
+            "one layer",
+            lambda L: ((1 + 1 / L**2) * (1 + 0.5 / L**2)) ** -0.5,
+            "This is the share that one layer leaves. How many are there?",
         ),
         Mistake(
             "plain stack",
@@ -614,7 +771,8 @@ RISING = OpenExercise(
         Requirement(
             "not rising",
             np.eye(8)[[2, 2]],
-            "Somewhere the product does not grow from one distance to the next.",
+            "Somewhere the product does not grow from one distance to the next. A plane that turns by a whole radian "
+            "at each position cannot grow eight times in a row.",
             lambda pair: bool((np.diff(_products(pair)) > 0).all()),
         ),
         Requirement(
@@ -634,10 +792,10 @@ RISING = OpenExercise(
 
 EXERCISES = (
     TURNED,
-    LONGEST,
+    BASE,
     OTHER_LAYOUT,
     MEAN,
-    LOOKS_BACK,
+    LOOKS_AT_TWO,
     PARAMETERS,
     SAMPLER,
     OWN_LOGIT,

@@ -32,7 +32,7 @@ def parts(sizes: RoformerSizes, changes: Changes) -> dict[str, int]:
         "matrices": L * (4 * d * d + 2 * d * f),
         "biases of the blocks": biases,
         "γ and β": norms,
-        "head": sizes.head(changes),
+        "head for masked words": sizes.head(changes),
     }
 
 
@@ -88,7 +88,7 @@ def explore_changes() -> Explorer:
             "rms": "RMS norm, no γ and β",
             "relu_": "relu, not gelu",
             "embedding_order": "dropout before the norm",
-            "plain_head": "no head",
+            "plain_head": "no head for masked words",
             "v2_init": "deviation 1/√(L·fan-in)",
             "n": "tokens in sight",
         },
@@ -117,7 +117,7 @@ def explore_changes() -> Explorer:
 def draw_start(axes: Any, layers: int = 6, d: int = 384, n: int = 128) -> dict[str, float]:
     """Untrained encoders, f = 4d, heads of 64: branch over skip of each sub-layer, and the cosine with the input.
 
-    Points are measured, lines without points are formulas.
+    Points are measured, the broad bands behind them are the formulas.
     """
     numbers, at = {}, np.arange(2 * layers + 1)
     for k, (name, kind) in enumerate(KINDS.items()):
@@ -126,7 +126,7 @@ def draw_start(axes: Any, layers: int = 6, d: int = 384, n: int = 128) -> dict[s
         axes[0].plot(at[1:], seen.ratios, **look)
         axes[1].plot(at, seen.cosines, **look)
         for r in said:
-            axes[0].axhline(r, color=f"C{k}", linewidth=0.8, linestyle=LINES[k])
+            axes[0].axhline(r, color=f"C{k}", linewidth=6, alpha=0.25, zorder=1)
         numbers[f"{name}: branch of attention, mean"] = float(np.mean(seen.ratios[::2]))
         numbers[f"{name}: by the formula"] = said.attention
         numbers[f"{name}: branch of the feed-forward layer, mean"] = float(np.mean(seen.ratios[1::2]))

@@ -266,18 +266,19 @@ def explore_decay() -> Explorer:
 def draw_index(
     axes: Any, widths: Sequence[int] = (64, 128), base: float = 10_000.0, reach: int = 256
 ) -> dict[str, float]:
-    r"""$\frac2d\sum_j|S_j|$ at each distance; dots are where it has risen from the distance before."""
+    r"""$\frac2d\sum_j|S_j|$ at each distance; strokes below are where it is larger than at the distance before."""
     at, numbers = np.arange(reach + 1.0), {}
     for k, d in enumerate(widths):
         index = decay_bound(at, d, base)
         rises = np.flatnonzero(np.diff(index) > 0) + 1
         axes.plot(at, index, color=f"C{k}", linestyle=LINES[k], label=f"d = {d}")
-        axes.plot(at[rises], index[rises], color=f"C{k}", linestyle="none", marker=".", markersize=4)
+        strokes = {"color": f"C{k}", "linestyle": "none", "marker": "|", "markersize": 9, "markeredgewidth": 0.9}
+        axes.plot(at[rises], np.full(len(rises), 1.0 + 1.7 * k), **strokes, label=f"d = {d}, where it rises")
         numbers[f"d = {d}: at distance 0"] = float(index[0])
         numbers[f"d = {d}: at distance {reach}"] = float(index[-1])
         numbers[f"d = {d}: first rise at distance"] = int(rises[0])
         numbers[f"d = {d}: distances at which it rises, of {reach}"] = len(rises)
-    axes.set(xlim=(0, reach), ylim=(0, 35), xlabel="distance m − n", ylabel="Abel index")
+    axes.set(xlim=(0, reach), ylim=(0, 35), xlabel="distance m − n", ylabel="index")
     axes.legend(loc="upper right")
     return numbers
 

@@ -16,13 +16,13 @@ from minilib.depth import truncation_correction
 # What would give an exercise away, written as a reader would recognise it; for tests/test_exercises.py.
 SECRETS = {
     "6.1": [r"u \* math\.cos", r"exp\(iα\)", r"u cos α"],
-    "6.2": [r"d ?[-−] ?2\)/d", r"47,?117"],
+    "6.2": [r"d ?/ ?\(d ?[-−] ?2\)", r"47,?117"],
     "6.3": [r"even rows", r"range\(0, len"],
     "6.4": [r"2 \* c \*", r"Σ cos"],
-    "6.5": [r"R_s\\?,? ?q", r"R_\{m-n\}"],
+    "6.5": [r"R_s\\?,? ?q", r"exp\(1j \* s"],
     "6.6": [r"94,152,192", r"12 d²", r"4 \* d \* d"],
     "6.7": [r"1\.1368", r"layers \* into"],
-    "6.8": [r"√d ‖e‖", r"sqrt\(d\) \* np"],
+    "6.8": [r"√d \(e \+ s\)", r"sqrt\(len\(e\)\) \* \(x"],
     "6.9": [r"3/\(4L\)", r"attention\*\*2"],
     "6.10": [r"angle = 0\.8", r"second plane, which"],
 }
@@ -38,8 +38,11 @@ def test_the_turn_is_that_of_the_first_exercise_ever():
     assert got == pytest.approx([math.cos(1), math.sin(1), math.cos(0.01), math.sin(0.01)])
 
 
-def test_the_slowest_plane_of_64_features_turns_once_in_47_117_positions():
-    assert ex.longest_wavelength(64, 10_000.0) == pytest.approx(47_117, abs=1)
+@pytest.mark.parametrize(("n", "d"), [(997, 4), (4099, 62)])
+def test_with_that_base_the_slowest_plane_turns_once_in_n_positions(n, d):
+    assert turns.wavelengths(d, ex.base_for_length(n, d))[-1] == pytest.approx(n)
+    assert ex.base_for_length(47_117, 64) == pytest.approx(10_000, abs=1)
+    assert ex.base_for_length(1_000_000, 64) == pytest.approx(234_000, rel=0.01)
 
 
 def test_rows_in_the_new_order_give_the_same_products_in_the_other_layout():
@@ -63,14 +66,21 @@ def test_the_mean_is_that_of_a_sample():
     assert products(q, k, np.array([9]))[:, 0].mean() == pytest.approx(ex.mean_at_distance(9, d, 1e4, c), abs=0.05)
 
 
-def test_no_key_of_the_same_length_answers_better_at_that_distance():
+def test_no_key_of_the_same_norm_answers_better_at_the_two_distances():
     rng = np.random.default_rng(0)
-    q = rng.normal(size=ex.D)
-    best = products(q[None], ex.looks_back(q, 7, 100.0)[None], np.array([7]), 100.0)[0, 0]
-    assert best == pytest.approx(q @ q)
-    others = rng.normal(size=(1009, ex.D))
+    q, places = rng.normal(size=ex.D), np.array([3, 17])
+    k = ex.looks_at_two(q, *places, 100.0)
+    assert np.linalg.norm(k) == pytest.approx(np.linalg.norm(q))
+    best = products(q[None], k[None], places, 100.0).sum()
+    others = np.concatenate([rng.normal(size=(1009, ex.D)), k + 0.1 * rng.normal(size=(1009, ex.D))])
     others *= np.linalg.norm(q) / np.linalg.norm(others, axis=-1, keepdims=True)
-    assert products(q[None], others, np.array([7]), 100.0).max() < best
+    assert products(q[None], others, places, 100.0).sum(-1).max() < best
+    assert best < 2 * q @ q
+
+
+def test_at_one_place_twice_it_answers_in_full():
+    q = np.random.default_rng(0).normal(size=ex.D)
+    assert products(q[None], ex.looks_at_two(q, 7, 7, 100.0)[None], np.array([7]), 100.0)[0, 0] == pytest.approx(q @ q)
 
 
 def test_the_count_is_that_of_the_published_sizes():
@@ -90,11 +100,17 @@ def test_a_sampler_told_so_returns_the_deviation_of_the_second_version():
 
 def test_the_logit_of_the_input_is_that_of_an_encoder_without_blocks():
     rng = np.random.default_rng(0)
-    pieces, parts, ids = rng.normal(size=(23, 12)), np.zeros((2, 12)), np.array([5, 17])
-    h = rof.roformer_v2_encoder(ids, 0 * ids, rof.RoformerV2Weights(pieces, parts, ()), 2)
+    pieces, parts = rng.normal(size=(23, 12)), rng.normal(size=(2, 12))
+    ids, segments = np.array([5, 17]), np.array([0, 1])
+    h = rof.roformer_v2_encoder(ids, segments, rof.RoformerV2Weights(pieces, parts, ()), 2)
     logits = h @ pieces.T
-    for row, piece in enumerate(ids):
-        assert logits[row, piece] == pytest.approx(ex.own_logit(pieces[piece], 12), rel=1e-6)
+    for row, (piece, part) in enumerate(zip(ids, segments, strict=True)):
+        assert logits[row, piece] == pytest.approx(ex.own_logit(pieces[piece], parts[part]), rel=1e-6)
+
+
+def test_three_digits_suffice_for_the_sampler():
+    assert ex.SAMPLER.check(lambda shape, layers: float(f"{ex.sampler_std(shape, layers):.3g}"))
+    assert ex.SAMPLER.check(lambda shape, layers: 1.14 / math.sqrt(layers * shape[1]))
 
 
 def test_the_share_rises_with_the_depth():

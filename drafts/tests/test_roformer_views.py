@@ -58,6 +58,8 @@ def test_the_drawing_of_a_start_shows_what_was_measured_and_the_formulas():
         assert numbers[f"{name}: branch of attention, mean"] == pytest.approx(np.mean(seen.ratios[::2]))
         assert numbers[f"{name}: by the formula"] == said.attention
         assert numbers[f"{name}: cosine at the end"] == seen.cosines[-1]
+        bands = [one.get_ydata()[0] for one in drawn(pictures.draw_start)[0].lines if one.get_linewidth() > 5]
+        assert set(said) <= set(bands)
 
 
 def test_the_drawing_of_dots_shows_each_seed_and_the_means():

@@ -107,6 +107,15 @@ def test_the_drawing_of_decay_shows_formulas_and_a_cloud(settings):
     assert list(numbers.values())[:5] == pytest.approx(want)
 
 
+@pytest.mark.parametrize("alike", [-1.0, 1.0])
+def test_the_drawing_of_decay_has_room_for_the_mean_at_every_distance(alike):
+    left = drawn(pictures.draw_decay, alike=alike)[0]
+    low, high = left.get_ylim()
+    mean = line(left, "mean by the formula")
+    assert low < mean.min()
+    assert mean.max() < high
+
+
 def test_the_largest_of_the_cloud_stays_below_the_bound_at_every_distance():
     for planes in (4, 64):
         right = drawn(pictures.draw_decay, planes=planes)[1]
@@ -120,6 +129,10 @@ def test_the_drawing_of_the_index_marks_each_rise():
     assert numbers["d = 128: first rise at distance"] == 19
     index = decay_bound(np.arange(257.0), 128)
     assert numbers["d = 128: distances at which it rises, of 256"] == (np.diff(index) > 0).sum()
+    (axes,) = drawn(pictures.draw_index)
+    (strokes,) = [one for one in axes.lines if one.get_label() == "d = 128, where it rises"]
+    np.testing.assert_array_equal(strokes.get_xdata(), np.flatnonzero(np.diff(index) > 0) + 1)
+    assert strokes.get_ydata().max() < decay_bound(np.arange(257.0), 64).min()
 
 
 def test_the_drawing_of_heads_shows_one_that_falls_one_that_looks_back_and_one_that_rises():
