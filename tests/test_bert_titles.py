@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from experiments import bert_titles as titles  # noqa: E402
+from minilib.wordpiece import split_words  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.data]
 
