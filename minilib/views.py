@@ -11,8 +11,10 @@ import base64
 import inspect
 import io
 import math
+import struct
 import time
 import types
+import zlib
 from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
@@ -20,8 +22,13 @@ from typing import Any
 
 import matplotlib
 from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.offsetbox import PackerBase, TextArea
+from matplotlib.transforms import Bbox
 
 Numbers = Mapping[str, float | str]
 
@@ -67,14 +74,14 @@ def drawing(panels: tuple[int, int] = (1, 1), size: tuple[float, float] = (7, 4)
     return attach
 
 
-def _blank(draw: Callable) -> tuple[Figure, Any]:
+def _blank(draw: Callable, kind: type[Axes] = Axes) -> tuple[Figure, Any]:
     if not hasattr(draw, "panels"):
         raise ValueError(
             f"{draw.__name__} has no layout; decorate it with @drawing(panels=(rows, columns), size=(w, h))"
         )
     made = Figure(figsize=draw.size, layout="constrained")
     FigureCanvasAgg(made)
-    axes = made.subplots(*draw.panels, squeeze=False).ravel()
+    axes = made.subplots(*draw.panels, squeeze=False, subplot_kw={"axes_class": kind}).ravel()
     return made, axes[0] if len(axes) == 1 else tuple(axes)
 
 
@@ -121,7 +128,7 @@ def figure(draw: Callable[..., Numbers], *, alt: str, **parameters: Any) -> Pict
         made.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         made.set_dpi(DPI)
         made.canvas.draw()
-    return Picture(_described(text.getvalue(), alt), _png(made.canvas.buffer_rgba(), 9), alt, numbers)
+    return Picture(_described(text.getvalue(), alt), _small_png(made.canvas.buffer_rgba()), alt, numbers)
 
 
 def _described(svg: str, alt: str) -> str:
@@ -165,12 +172,72 @@ def show(thing: Callable | type) -> Listing:
 # widgets
 
 
+class _NoneYet:
+    """A list of ticks that starts empty."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, axis: Any, owner: type | None = None) -> Any:
+        return self if axis is None else vars(axis).setdefault(self.name, [])
+
+
+class _LateTicks:
+    """An axis without ticks until its decor is drawn: matplotlib makes some at each clearing, half of a redrawing."""
+
+    majorTicks, minorTicks = _NoneYet(), _NoneYet()
+    placing = False
+
+    def set_ticks(self, ticks: Any, labels: Any = None, *, minor: bool = False, **look: Any) -> Any:
+        self.placing = not (minor or look)  # places and words alone are kept by the locator and the formatter
+        try:
+            return super().set_ticks(ticks, labels, minor=minor, **look)
+        finally:
+            self.placing = False
+
+    def reset_ticks(self) -> None:
+        """Leaves the clip path, of which only ticks make use."""
+        for name in ("majorTicks", "minorTicks"):
+            vars(self).pop(name, None)
+
+    def get_major_ticks(self, numticks: int | None = None) -> list[Any]:
+        return [] if self.placing else super().get_major_ticks(numticks)
+
+    def _get_tick(self, major: bool) -> Any:
+        tick = super()._get_tick(major)
+        tick.set_clip_path(self.axes.patch)
+        return tick
+
+
+class _XAxis(_LateTicks, XAxis):
+    pass
+
+
+class _YAxis(_LateTicks, YAxis):
+    pass
+
+
+class _Panel(Axes):
+    """Axes that look like all others and are cleared several times as fast."""
+
+    def _init_axis(self) -> None:
+        self.xaxis, self.yaxis = _XAxis(self, clear=False), _YAxis(self, clear=False)
+        for name, axis in (("bottom", self.xaxis), ("top", self.xaxis), ("left", self.yaxis), ("right", self.yaxis)):
+            self.spines[name].register_axis(axis)
+
+    def clear(self) -> None:
+        super().clear()
+        for spine in self.spines.values():
+            spine.get_position()  # sets it; done later, it would throw away the ticks made until then
+
+
 class _Canvas:
     """Draws the same figure again and again, quickly.
 
     Nearly all the time of a full drawing goes into ticks, labels and layout. So these, the decor, are kept as a bitmap.
-    As long as a new drawing asks for the same decor, only its data, the spines and the legend are drawn over it. The
-    result is the same to the last bit, as long as no data lies under the grid: images do, so switch the grid off there.
+    As long as a new drawing asks for the same decor, only its data, the spines and the legend are drawn over it, and
+    the words of a legend only where the data below them have changed. The result is the same to the last bit, as long
+    as no data lies under the grid: images do, so switch the grid off there.
     """
 
     def __init__(self, draw: Callable[..., Numbers]) -> None:
@@ -179,7 +246,7 @@ class _Canvas:
             self._start()
 
     def _start(self) -> None:
-        self.figure, self.axes = _blank(self.draw)
+        self.figure, self.axes = _blank(self.draw, _Panel)
         self.figure.set_dpi(DPI)
         self.decor: Any = None
         self.background: Any = None
@@ -217,7 +284,8 @@ class _Canvas:
     def _describe_decor(self) -> list[Any]:
         def axis(a: Any) -> tuple:
             locator, formatter = a.get_major_locator(), a.get_major_formatter()
-            fixed = tuple(getattr(locator, "locs", ())), tuple(getattr(formatter, "seq", ()))
+            places = tuple(getattr(locator, "locs", ()))
+            fixed = places, tuple(formatter.format_ticks(places)) if places else ()
             return (
                 a.get_view_interval().tolist(),
                 a.get_scale(),
@@ -247,22 +315,91 @@ class _Canvas:
         for artist in hidden:
             artist.set_visible(True)
         self.background = self.figure.canvas.copy_from_bbox(self.figure.bbox)
+        self.legends: dict[Any, list[Any]] = {}
 
     def _draw_data(self) -> None:
         self.figure.canvas.restore_region(self.background)
         for axes in self.figure.axes:
             axes.apply_aspect()
         for axes, artist in self._foreground():
-            axes.draw_artist(artist)
+            if isinstance(artist, Legend):
+                self._draw_legend(axes, artist)
+            else:
+                axes.draw_artist(artist)
+
+    def _draw_legend(self, axes: Any, legend: Legend) -> None:
+        """To find the places of a legend's parts takes longer than to draw them, and drawing is mostly its words."""
+        box = legend.get_children()[0]
+        shape = self.figure.axes.index(axes), legend._loc, legend.get_bbox_to_anchor().bounds, _shape(box)
+        parts = _parts(box)
+        if shape in self.legends:
+            for part, (place, word) in zip(parts, self.legends[shape], strict=True):
+                part.set_offset(place)
+                word.draw(part) if word else part.draw(self.figure.canvas.get_renderer())
+        else:
+            axes.draw_artist(legend)
+            one_line = not any("\n" in text.get_text() for text in legend.get_texts())
+            if one_line and legend._loc != 0 and not legend.get_frame_on():  # the best place depends on the data
+                canvas = self.figure.canvas
+                words = (_Word(part, canvas) if isinstance(part, TextArea) else None for part in parts)
+                if len(self.legends) > 50:  # their words follow a control
+                    self.legends.clear()
+                self.legends[shape] = [(part.get_offset(), word) for part, word in zip(parts, words, strict=True)]
 
 
-def _png(rgba: Any, level: int = 1) -> bytes:
+class _Word:
+    """Words that stay where they are: over the same pixels as before, they are the same pixels as before."""
+
+    def __init__(self, part: TextArea, canvas: FigureCanvasAgg) -> None:
+        reach = part.get_window_extent(canvas.get_renderer()).padded(4)  # for strokes that leave the box of their word
+        self.canvas, self.box = canvas, Bbox.intersection(reach, canvas.figure.bbox) or canvas.figure.bbox
+        self.below = self.drawn = None
+
+    def draw(self, part: TextArea) -> None:
+        below = bytes(memoryview(self.canvas.copy_from_bbox(self.box)))
+        if below == self.below:
+            self.canvas.restore_region(self.drawn)
+        else:
+            part.draw(self.canvas.get_renderer())
+            self.below, self.drawn = below, self.canvas.copy_from_bbox(self.box)
+
+
+def _parts(box: Any) -> list[Any]:
+    """The words and samples of a legend."""
+    if isinstance(box, PackerBase):
+        return [part for child in box.get_visible_children() for part in _parts(child)]
+    return [box]
+
+
+def _shape(box: Any) -> tuple:
+    """All that a legend's layout and its words depend on."""
+    if isinstance(box, PackerBase):
+        packed = type(box), box.pad, box.sep, box.width, box.height, box.mode, box.align, box.get_visible()
+        return *packed, *(_shape(child) for child in box.get_children())
+    if isinstance(box, TextArea):
+        text = box.get_children()[0]
+        return box.get_text(), text.get_fontproperties(), text.get_color(), text.get_alpha(), box.get_visible()
+    return box.width, box.height, box.xdescent, box.ydescent, box.get_visible()
+
+
+def _png(rgba: Any) -> bytes:
+    """Compressed weakly, in half of Pillow's least time: from a widget to the browser it is not far."""
+    height, width, _ = rgba.shape
+    pixels = rgba.cast("B", (height * width * 4,))
+    rows = b"".join(b"\0" + pixels[k : k + 4 * width] for k in range(0, len(pixels), 4 * width))  # 0: as they are
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b"")
+    packed = (struct.pack(">I4s", len(c), name) + c + struct.pack(">I", zlib.crc32(name + c)) for name, c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def _small_png(rgba: Any) -> bytes:
+    """For what is stored."""
     from PIL import Image
 
     out = io.BytesIO()
     picture = Image.frombuffer("RGBA", (rgba.shape[1], rgba.shape[0]), rgba, "raw", "RGBA", 0, 1)
-    # The weakest compression is three times faster than the default, and from a widget to the browser it is not far.
-    picture.convert("RGB").save(out, format="png", compress_level=level)
+    picture.convert("RGB").save(out, format="png", compress_level=9)
     return out.getvalue()
 
 
@@ -464,8 +601,8 @@ def _sweep(control: Any, points: int) -> list[Any]:
         return list(control.options)
     if not hasattr(control, "min"):
         return [True, False]
-    share = [k / (points - 1) for k in range(points)]
-    values = [control.min + s * (control.max - control.min) for s in share]
+    steps = (control.max - control.min) / control.step  # a browser sets no value between them
+    values = [min(control.min + round(k / (points - 1) * steps) * control.step, control.max) for k in range(points)]
     if hasattr(control, "base"):
         values = [control.base**v for v in values]
     return [type(control.value)(v) for v in values]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import time
@@ -270,6 +271,124 @@ def test_a_picture_is_what_matplotlib_itself_would_draw():
         assert views._png(canvas.figure.canvas.buffer_rgba()) == ours, kind
 
 
+def plain(draw, **parameters):
+    """The picture on matplotlib's own axes."""
+    with matplotlib.rc_context(dict(views.STYLE)):
+        made, axes = views._blank(draw)
+        made.set_dpi(views.DPI)
+        draw(axes, **parameters)
+        made.canvas.draw()
+        return views._png(made.canvas.buffer_rgba())
+
+
+@drawing(panels=(1, 2), size=(7, 3.3))
+def labelled(axes, n=3, level=1.0, look=False):
+    """Ticks at places, with words, with a look of their own, small ones and none; a spine set off; no grid."""
+    left, right = axes
+    words = {"rotation": 30, "fontsize": 8} if look else {}
+    left.plot(X, level * X)
+    left.set_xticks(np.arange(n) / n, [f"{k} of {n}" for k in range(n)], **words)
+    left.set(xlim=(0, 1), ylim=(1e-3, 2), yscale="log", ylabel="height")
+    left.spines["left"].set_position(("outward", 4))
+    right.bar(range(n), [level] * n)
+    right.set(xlim=(-1, 9), ylim=(0, 3), yticks=[0, 0.5, 3])
+    right.set_xticks([0.5, 1.5], minor=True)
+    right.tick_params(axis="y", length=0, labelcolor="C1")
+    right.grid(False)
+    right.set_title("bars")
+    return {"n": n}
+
+
+def test_quick_axes_look_like_all_others():
+    canvas = views._Canvas(labelled)
+    for parameters in ({}, {"n": 5}, {"look": True}, {"n": 5, "look": True}, {}):
+        assert canvas.render(**parameters)[0] == plain(labelled, **parameters), parameters
+    for kind in KINDS:
+
+        @drawing()
+        def draw(axes, level=1.0, kind=kind):
+            return everything(axes, kind, level)
+
+        assert fresh(draw, level=1.3) == plain(draw, level=1.3), kind
+
+
+def test_words_of_ticks_that_follow_a_control_are_drawn_anew():
+    canvas = views._Canvas(named := drawing()(lambda axes, word="one": axes.set_xticks([0, 1], ["none", word]) or {}))
+    for word in ("one", "two"):
+        assert canvas.render(word=word)[0] == fresh(named, word=word) == plain(named, word=word)
+
+
+def test_a_redrawing_makes_no_tick(monkeypatch):
+    """They are dear: with them a redrawing takes twice as long."""
+    made = []
+    for kind in (matplotlib.axis.XTick, matplotlib.axis.YTick):
+        start = kind.__init__
+        monkeypatch.setattr(kind, "__init__", lambda *a, start=start, **k: (made.append(1), start(*a, **k))[1])
+    canvas = views._Canvas(labelled)
+    canvas.render(level=0.5)
+    assert made
+    made.clear()
+    canvas.render(level=0.7)
+    assert len(made) == 2  # of the minor ticks, which are given at once
+
+
+LEGENDS = {
+    "in a corner": {"loc": "upper right"},
+    "best": {},
+    "in columns": {"loc": "lower center", "ncols": 2, "fontsize": 8},
+    "framed": {"loc": "center left", "frameon": True},
+    "titled": {"loc": "center", "title": "curves"},
+    "outside": {"loc": "upper left", "bbox_to_anchor": (0.5, 0.9)},
+}
+
+
+@pytest.mark.parametrize("options", LEGENDS.values(), ids=LEGENDS)
+def test_a_legend_over_moving_data_is_drawn_as_if_for_the_first_time(options):
+    @drawing(size=(5, 3.1))
+    def draw(axes, level=1.0, name="wave", color="C0"):
+        axes.plot(X, 0.5 + 0.5 * np.sin(9 * level * X), color="C3", linewidth=6, label=f"{name} $x^2$")
+        axes.fill_between(X, 0, level * X, alpha=0.5, label="area")
+        axes.plot(X, X, linestyle="--", color=color, label="two\nlines" if name == "long" else "line")
+        axes.legend(**options, labelcolor="linecolor" if color == "C1" else None)
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        return {}
+
+    canvas = views._Canvas(draw)
+    settings = [{"level": level} for level in (1.0, 1.2, 0.3, 0.3, 1.2)]
+    settings += [{"name": "other"}, {"color": "C1"}, {"name": "long"}, {"name": "long", "level": 0.8}, {}]
+    for parameters in settings:
+        assert canvas.render(**parameters)[0] == plain(draw, **parameters), parameters
+
+
+def test_words_over_unchanged_pixels_are_not_drawn_again(monkeypatch):
+    drawn, draw = [], matplotlib.text.Text.draw
+    canvas = views._Canvas(wave_with_legend := drawing()(lambda axes, y=0.1: below(axes, y)))
+    for y in (0.1, 0.2):
+        canvas.render(y=y)
+    monkeypatch.setattr(matplotlib.text.Text, "draw", lambda self, *a, **k: (drawn.append(1), draw(self, *a, **k)))
+    canvas.render(y=0.3)
+    assert not drawn
+    assert canvas.render(y=0.9)[0] == plain(wave_with_legend, y=0.9)
+    assert drawn
+
+
+def below(axes, y):
+    axes.plot(X, np.full(len(X), y), label="level")
+    axes.legend(loc="upper right")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    return {}
+
+
+def test_the_picture_of_a_widget_holds_the_very_pixels():
+    from PIL import Image
+
+    canvas = views._Canvas(wave)
+    shown = Image.open(io.BytesIO(canvas.render(frequency=3.0)[0]))
+    shown.load()
+    assert (shown.format, shown.size) == ("PNG", (480, 288))
+    np.testing.assert_array_equal(np.asarray(shown), np.asarray(canvas.figure.canvas.buffer_rgba()))
+
+
 def test_changing_decor_between_kinds_leaves_nothing_behind():
     @drawing()
     def draw(axes, kind="line", level=1.0):
@@ -318,6 +437,19 @@ def test_latency_drives_every_control_over_its_whole_range():
     assert {"x", "y"} == {c for _, _, c in seen}
     assert len(times) == 5 + 5 + 2
     assert all(t >= 0 for t in times)
+
+
+def test_latency_tries_no_value_that_a_reader_cannot_reach():
+    @drawing()
+    def record(axes, a=1.0, b=8, c=16):
+        return {}
+
+    e = explore(record, alt="r", a=(0.0, 1.0, 0.25), b=(8, 250, 8), c=(4, 64, "log"))
+    values = {name: views._sweep(control, 6) for name, control in e.controls.items()}
+    assert values["a"] == [0.0, 0.25, 0.5, 0.5, 0.75, 1.0]
+    assert all(value % 8 == 0 for value in values["b"][:-1])
+    assert (values["b"][0], values["b"][-1]) == (8, 248)
+    assert (np.log2(values["c"]) * 16 % 1 == 0).all()
 
 
 def test_drawing_data_alone_is_several_times_faster_than_drawing_all():
