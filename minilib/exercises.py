@@ -340,6 +340,8 @@ def _array(value: Any) -> np.ndarray:
         raise _Unfit(f"This is of type {kind} and cannot be read as an array; all rows must be equally long.") from None
     if array.dtype.kind == "c":
         raise _Unfit("The result is complex, and a real one is wanted. Where does the imaginary part come from?")
+    if array.dtype.kind == "b" and array.ndim:  # a mask is as good as its zeros and ones; a lone True answers nothing
+        array = array.astype(float)
     if array.dtype.kind not in "iuf":
         entries = f" of {array.dtype.type.__name__.rstrip('_')}" if array.ndim else ""
         raise _Unfit(f"Numbers are wanted, and this is of type {kind}{entries}.")

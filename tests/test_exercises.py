@@ -266,6 +266,16 @@ def test_the_tolerance_is_relative_and_its_edge_is_sharp():
     assert not NUMBER.check(289 * (1 + 2.01e-3))
 
 
+def test_a_mask_of_booleans_is_as_good_as_its_zeros_and_ones():
+    mask = Exercise(
+        id="0.1", title="Mask", question="?", inputs=lambda rng: (rng.integers(0, 2, size=7),), because="because",
+        reference=lambda flags: flags, hints=("one", "two"),
+        mistakes=(Mistake("not", lambda flags: 1 - flags, "The other way."),),
+    )  # fmt: skip
+    assert mask.check(lambda flags: flags == 1)
+    assert mask.check(lambda flags: flags == 0).words == "The other way."
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from minilib.rope_views import draw_index
-
 from minilib.views import figure
 
 figure(

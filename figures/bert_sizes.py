@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from minilib.bert_views import draw_sizes
-
 from minilib.views import figure
 
 figure(

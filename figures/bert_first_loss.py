@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from minilib.bert_views import draw_first_loss
-
 from minilib.views import figure
 
 figure(

@@ -6,6 +6,9 @@ import math
 
 import numpy as np
 import pytest
+
+from minilib import bert, masking
+from minilib.attention import split_heads
 from minilib.bert_numpy import (
     cut_normal,
     head_looks,
@@ -14,9 +17,6 @@ from minilib.bert_numpy import (
     without_heads,
     word_of_each_token,
 )
-
-from minilib import bert, masking
-from minilib.attention import split_heads
 from minilib.depth import truncated_variance
 
 D, F, HEADS, N = 12, 19, 3, 7

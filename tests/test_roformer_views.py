@@ -11,10 +11,10 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("ipywidgets")
 
 from drawings import Arguments
-from minilib.roformer_numpy import KINDS, branch_sizes, start
 
 from minilib import roformer_views as pictures
 from minilib.roformer import V1, V2, V2_SIZES, v2_branches, v2_identity_share
+from minilib.roformer_numpy import KINDS, branch_sizes, start
 
 RNG = np.random.default_rng(0)
 GIVEN = {

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from minilib.bert_views import draw_masking
-
 from minilib.views import figure
 
 figure(

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from minilib.roformer_views import draw_start
-
 from minilib.views import figure
 
 figure(

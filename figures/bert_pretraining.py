@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from minilib.bert_views import draw_pretraining
-
 from minilib.views import figure
 
 stored = Path(__file__).parents[1] / "results" / "bert_mlm.json"

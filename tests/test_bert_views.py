@@ -11,11 +11,11 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("ipywidgets")
 
 from drawings import Arguments, extremes, rows_of
-from minilib.bert_numpy import untrained_loss
 
 from minilib import bert, masking, wordpiece
 from minilib import bert_views as pictures
 from minilib.attention import causal_mask, unilm_mask
+from minilib.bert_numpy import untrained_loss
 from minilib.views import latency
 
 RNG = np.random.default_rng(0)

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from minilib.rope_numpy import products
 
 from minilib import roformer as rof
 from minilib import roformer_exercises as ex
 from minilib import rope as turns
 from minilib.depth import truncation_correction
+from minilib.rope_numpy import products
 
 # What would give an exercise away, written as a reader would recognise it; for tests/test_exercises.py.
 SECRETS = {

@@ -18,106 +18,6 @@ from .masking import masked_ids, masked_share_std
 from .wordpiece import cut_word
 
 # ---------------------------------------------------------------------------------------------------------------
-# pieces
-
-
-def fewest(word, pieces):
-    best = {0: 0}  # how many pieces reach so far, at least
-    for end in range(1, len(word) + 1):
-        options = [
-            best[start] + 1
-            for start in range(end)
-            if start in best and ("##" if start else "") + word[start:end] in pieces
-        ]
-        if options:
-            best[end] = min(options)
-    return best.get(len(word), 0)
-
-
-def _fewest_by_recursion(word, pieces, mark=""):
-    found = []
-    for size in range(1, len(word) + 1):
-        if mark + word[:size] in pieces:
-            rest = _fewest_by_recursion(word[size:], pieces, "##")
-            found += [1 + rest] if rest or size == len(word) else []
-    return min(found, default=0)
-
-
-def _fewest_by_trying_all(word, pieces):
-    found = []
-    for cuts in product((False, True), repeat=len(word) - 1):
-        text = word[0] + "".join(" ##" * cut + letter for cut, letter in zip(cuts, word[1:], strict=True))
-        found += [sum(cuts) + 1] if pieces.issuperset(text.split()) else []
-    return min(found) if found else 0
-
-
-def _most(word, pieces):
-    best = {0: 0}
-    for end, start in product(range(1, len(word) + 1), range(len(word))):
-        if start < end and start in best and ("##" if start else "") + word[start:end] in pieces:
-            best[end] = max(best.get(end, 0), best[start] + 1)
-    return best.get(len(word), 0)
-
-
-def _reached(word, pieces):
-    """How many pieces greed has found where it got stuck, or at the end."""
-    found, start = 0, 0
-    while start < len(word):
-        ends = range(len(word), start, -1)
-        end = next((e for e in ends if ("##" if start else "") + word[start:e] in pieces), None)
-        if end is None:
-            break
-        found, start = found + 1, end
-    return found
-
-
-PIECES = frozenset({"a", "b", "c", "ab", "abc", "bc", "##a", "##b", "##cd", "##ca", "##abd", "##cab"})
-"""A vocabulary in which greed fails now and then: there is no ##d, so "abcd" cannot begin with abc."""
-
-
-def _word(rng):
-    fixed = ("abcd", "abcabd", "bcca", "dab", "abab", "abcab", "acbc")
-    if rng.random() < 0.7:
-        return fixed[rng.integers(len(fixed))], PIECES
-    return "".join(rng.choice(list("abcd"), size=int(rng.integers(3, 7)))), PIECES
-
-
-FEWEST = Exercise(
-    id="5.1",
-    title="Better than greed",
-    question=r"""
-    What would a tokenizer do that is not greedy? Return the *smallest number* of `pieces` (a set of strings) that make
-    up `word`, and 0 if there is no way at all. What is not the start of the word is looked for with `##` in front.
-    """,
-    inputs=_word,
-    reference=fewest,
-    because=r"""Keep for each end the smallest number of pieces that reach it: it is one more than for some earlier end.
-    That is n²/2 look-ups for n letters. With ab, abc and ##cd it cuts "abcd" in two, where the greedy way finds
-    nothing; it also needs fewer pieces now and then where greed does find a way.""",
-    hints=(
-        "Solve it for the first letters of the word first. How does a longer beginning follow from shorter ones?",
-        "To reach a place, the last piece must start at an earlier place that can be reached. Try all of them.",
-    ),
-    accepted=(_fewest_by_recursion, _fewest_by_trying_all),
-    mistakes=(
-        Mistake(
-            "greedy",
-            lambda word, pieces: len(cut_word(word, pieces) or ()),
-            "This is what the tokenizer does: it never takes a piece back, and so it misses a way now and then.",
-        ),
-        Mistake(
-            "marks forgotten",
-            lambda word, pieces: fewest(word, pieces | {f"##{piece}" for piece in pieces}),
-            "A piece without its mark was taken inside the word.",
-        ),
-        Mistake("most", _most, "This is the largest number of pieces."),
-        Mistake("stuck", _reached, "These are the pieces up to the point where it got stuck, or the end."),
-        Mistake("letters", lambda word, pieces: len(word), "Every letter by itself? Longer pieces save some."),
-    ),
-    points=48,
-)
-
-# ---------------------------------------------------------------------------------------------------------------
 # parameters
 
 
@@ -141,12 +41,12 @@ def _parameters_by_shapes(V, d, L, f):
 
 
 COUNT = Exercise(
-    id="5.2",
+    id="5.1",
     title="Count the parameters",
     question=r"""
     An encoder has $V$ pieces, 512 positions and 2 segments, the width $d$, $L$ layers and the width $f$ inside the
     feed-forward layer. Count *all* its numbers to the last one, with biases, norms and the pooler, without the heads
-    of the pre-training. Then put in the numbers of the Chinese BERT-base, $V = 21128$, $d = 768$, $L = 12$,
+    of the pre-training. For yourself: put in the numbers of the Chinese BERT-base, $V = 21128$, $d = 768$, $L = 12$,
     $f = 3072$.
     """,
     inputs=lambda rng: (
@@ -160,7 +60,7 @@ COUNT = Exercise(
     layer, $4d$ for two norms, $d^2 + d$ for the pooler. The Chinese BERT-base has 102,267,648 and a sixth of them, or
     sixteen million, are in the table of pieces.""",
     hints=(
-        "List the arrays: three tables and a norm; per layer six matrices, six biases and two norms; the pooler.",
+        "List the arrays: three tables and a norm; six matrices, six biases and two norms in a layer; a map at the end.",
         "A norm has a gain and an offset. The matrices of a layer are four of $d\\times d$ and two of $d\\times f$.",
     ),
     accepted=(_parameters_by_the_library, _parameters_by_shapes),
@@ -196,6 +96,21 @@ COUNT = Exercise(
         Mistake(
             "one layer", lambda V, d, L, f: parameters(V, d, 1, f), "This is ALBERT's trick: is there only one layer?"
         ),
+        Mistake(
+            "four times as wide",
+            lambda V, d, L, f: parameters(V, d, L, 4 * d),
+            "Here f is free; $12d^2 + 13d$ was for f = 4d.",
+        ),
+        Mistake(
+            "one norm a layer",
+            lambda V, d, L, f: parameters(V, d, L, f) - 2 * d * L,
+            "How often is something added and normalised in a layer?",
+        ),
+        Mistake(
+            "biases of attention alone",
+            lambda V, d, L, f: parameters(V, d, L, f) - L * (d + f),
+            "The maps of the feed-forward layer have biases, too.",
+        ),
     ),
     tolerance=1e-9,
 )
@@ -204,33 +119,37 @@ COUNT = Exercise(
 # the first loss
 
 
+CUT = 0.7737
+
+
 def first_loss(V, d, sigma):
-    return math.log(V) + d * sigma**2 / 2
+    return math.log(V) + CUT * d * sigma**2 / 2
 
 
 def _first_loss_by_an_integral(V, d, sigma):
     z, weight = np.polynomial.hermite_e.hermegauss(80)
-    return np.log(V * (weight @ np.exp(sigma * d**0.5 * z)) / weight.sum())
+    return np.log(V * (weight @ np.exp(sigma * (CUT * d) ** 0.5 * z)) / weight.sum())
 
 
 FIRST_LOSS = Exercise(
-    id="5.3",
+    id="5.2",
     title="The loss before the first step",
     question=r"""
     A masked language model starts: what leaves the last norm has mean square 1 in each of its $d$ features, the rows of
-    the table are drawn from $N(0, \sigma^2)$, there are $V$ of them, and the bias is 0. What is the loss in nats, on
-    average and for large $V$? Then put in $V = 30522$, $d = 768$, $\sigma = 0.02$.
+    the table are drawn from $N(0, \sigma^2)$, and what lies beyond $2\sigma$ is drawn again, which leaves 0.7737 of the
+    variance. There are $V$ rows, and the bias is 0. What is the loss in nats, on average and for large $V$? For
+    yourself: what is it for Google's BERT-base, $V = 30522$, $d = 768$, $\sigma = 0.02$?
     """,
     inputs=lambda rng: (int(rng.integers(1000, 60_000)), int(rng.integers(128, 1024)), float(rng.uniform(0.01, 0.05))),
     reference=first_loss,
-    because=r"""A logit is a sum of $d$ products, $N(0, d\sigma^2)$ for a given state of length $\sqrt d$. The mean of
-    $e^z$ over $V$ of them is $e^{d\sigma^2/2}$, and the right word's own logit is 0 on average:
-    $\ln V + d\sigma^2/2$. For BERT-base untruncated that is 10.326 + 0.154 = 10.480.""",
+    because=r"""A logit is a sum of $d$ products, so nearly normal with the variance $0.7737\,d\sigma^2 = s^2$ for a
+    state of length $\sqrt d$, though its parts are cut. The mean of $e^z$ over $V$ of them is $e^{s^2/2}$, and the
+    right word's own logit is 0 on average: $\ln V + s^2/2$. For BERT-base that is 10.326 + 0.119 = 10.445.""",
     hints=(
         "How are the logits distributed? The loss is the logarithm of a sum, less the logit of the right word.",
         r"For $z \sim N(0, s^2)$ the mean of $e^z$ is $e^{s^2/2}$. What is $s^2$, and how many terms has the sum?",
     ),
-    accepted=(_first_loss_by_an_integral, lambda V, d, sigma: bert.initial_mlm_loss(V, d, sigma)),
+    accepted=(_first_loss_by_an_integral, lambda V, d, sigma: bert.initial_mlm_loss(V, d, CUT**0.5 * sigma)),
     mistakes=(
         Mistake(
             "uniform",
@@ -238,28 +157,33 @@ FIRST_LOSS = Exercise(
             "That is the loss of equal logits. These differ a little, and a wrong confidence costs something.",
         ),
         Mistake(
+            "not cut",
+            lambda V, d, sigma: math.log(V) + d * sigma**2 / 2,
+            "This is the loss without the cut. What is left of the variance?",
+        ),
+        Mistake(
             "not halved",
-            lambda V, d, sigma: math.log(V) + d * sigma**2,
+            lambda V, d, sigma: math.log(V) + CUT * d * sigma**2,
             "Close: look up the mean of the exponential of a normal number again.",
         ),
         Mistake(
             "width forgotten",
-            lambda V, d, sigma: math.log(V) + sigma**2 / 2,
+            lambda V, d, sigma: math.log(V) + CUT * sigma**2 / 2,
             "This is the variance of one entry of the table. A logit is a sum over the features.",
         ),
         Mistake(
             "deviation",
-            lambda V, d, sigma: math.log(V) + math.sqrt(d) * sigma / 2,
+            lambda V, d, sigma: math.log(V) + math.sqrt(CUT * d) * sigma / 2,
             "A deviation stands where a variance belongs.",
         ),
         Mistake(
             "minus",
-            lambda V, d, sigma: math.log(V) - d * sigma**2 / 2,
+            lambda V, d, sigma: math.log(V) - CUT * d * sigma**2 / 2,
             "That is the *entropy* of the guesses, which is smaller. The loss of a guess at random is larger.",
         ),
         Mistake(
             "base 2",
-            lambda V, d, sigma: math.log2(V) + d * sigma**2 / 2,
+            lambda V, d, sigma: math.log2(V) + CUT * d * sigma**2 / 2,
             "Nats, please: the natural logarithm.",
         ),
     ),
@@ -294,12 +218,12 @@ def _flags(rng):
 
 
 UNILM = Exercise(
-    id="5.4",
+    id="5.3",
     title="One mask for reading and writing",
     question=r"""
     `flags` has a 0 for each token of the source and then a 1 for each of the target. Return the mask as a matrix of 0
     and 1, a row for each token that looks: the source sees all of itself and nothing of the target, the target sees
-    the source, and of itself what came before and its own place. Then think: which flags give an encoder, and which a
+    the source, and of itself what came before and its own place. For yourself: which flags give an encoder, and which a
     language model?
     """,
     inputs=_flags,
@@ -339,6 +263,11 @@ UNILM = Exercise(
             "What is the source there for, if the target does not see it?",
         ),
         Mistake(
+            "less and not equal",
+            lambda flags: (np.cumsum(flags)[None, :] < np.cumsum(flags)[:, None]).astype(int),
+            "Equal sums may look at each other, too: else the source sees nothing at all.",
+        ),
+        Mistake(
             "flags compared",
             lambda flags: (np.asarray(flags)[None, :] <= np.asarray(flags)[:, None]).astype(int),
             "With the flags themselves the target sees its own future. They have to be summed up first.",
@@ -356,11 +285,11 @@ def _pairs_by_the_mask(S, T):
 
 
 PAIRS = Exercise(
-    id="5.5",
+    id="5.4",
     title="How many pairs?",
     question=r"""
     The same mask for $S$ tokens of the source and $T$ of the target: how many pairs (who looks, who is looked at) does
-    it allow? Then think: which share of all pairs is that, for $S = 20$ and $T = 10$?
+    it allow? For yourself: which share of all pairs is that, for $S = 20$ and $T = 10$?
     """,
     inputs=lambda rng: (int(rng.integers(3, 40)), int(rng.integers(3, 40))),
     reference=pairs,
@@ -384,6 +313,12 @@ PAIRS = Exercise(
         ),
         Mistake("no source", lambda S, T: S * S + T * (T + 1) // 2, "Two texts that do not know of each other?"),
         Mistake("full target", lambda S, T: S * S + T * S + T * T, "The target sees its own future here."),
+        Mistake(
+            "half a square",
+            lambda S, T: S * S + T * S + T * T / 2,
+            "A triangle is half a square, and half of the diagonal more.",
+        ),
+        Mistake("share", lambda S, T: pairs(S, T) / (S + T) ** 2, "This is the share. The number was asked for."),
     ),
 )
 
@@ -416,7 +351,7 @@ def _dice(rng):
 
 
 SEEN = Exercise(
-    id="5.6",
+    id="5.5",
     title="Three ways to hide a token",
     question=r"""
     What does the network see? Of the tokens that are `chosen` (a row of booleans) it gets `mask_id` where the `dice`,
@@ -460,6 +395,20 @@ SEEN = Exercise(
             "There is a third case, in which a chosen token is shown as it is.",
         ),
         Mistake(
+            "last cases swapped",
+            lambda ids, chosen, dice, substitutes, mask_id: np.where(
+                chosen, np.where(dice < 0.8, mask_id, np.where(dice < 0.9, substitutes, ids)), ids
+            ),
+            "The last two cases have changed places.",
+        ),
+        Mistake(
+            "the others",
+            lambda ids, chosen, dice, substitutes, mask_id: masked_ids(
+                ids, ~np.asarray(chosen, bool), dice, substitutes, mask_id
+            ),
+            "Those were changed that were *not* chosen.",
+        ),
+        Mistake(
             "eighty percent of all",
             lambda ids, chosen, dice, substitutes, mask_id: np.where(dice < 0.8, mask_id, ids),
             "Who was chosen? The dice alone decide here.",
@@ -487,12 +436,12 @@ def _share_deviation_by_enumeration(share, lengths):
 
 
 WHOLE_WORDS = Exercise(
-    id="5.7",
+    id="5.6",
     title="Whole words scatter more",
     question=r"""
     A text consists of words of `lengths` tokens. Each *word* is masked as a whole with the probability $p$ = `share`,
-    independently. What is the standard deviation of the share of its *tokens* that is masked? Then think: what happens
-    to it if all words are twice as long and there are half as many?
+    independently. What is the standard deviation of the share of its *tokens* that is masked? For yourself: what
+    happens to it if all words are twice as long and there are half as many?
     """,
     inputs=lambda rng: (float(rng.uniform(0.05, 0.4)), rng.integers(1, 5, size=9)),
     reference=share_deviation,
@@ -525,9 +474,11 @@ WHOLE_WORDS = Exercise(
             "This is the deviation of the *number* of tokens. The share was asked for.",
         ),
         Mistake(
-            "not squared",
-            lambda share, lengths: math.sqrt(share * (1 - share) * sum(lengths)) / sum(lengths) * math.sqrt(2),
-            "A factor multiplies the variance by its square.",
+            "outside the root",
+            lambda share, lengths: (
+                math.sqrt(share * (1 - share) / sum(lengths)) * np.mean(lengths**2) / np.mean(lengths)
+            ),
+            "The factor by which whole words scatter more belongs to the variance, so under the root.",
         ),
         Mistake(
             "deviations added",
@@ -552,7 +503,7 @@ def _from_tensorflow_as_torch(x, kernels):
 
 
 LOAD = Exercise(
-    id="5.8",
+    id="5.7",
     title="A kernel is not a weight",
     question=r"""
     A TensorFlow checkpoint holds two `kernels` of the shape (in, out); PyTorch stores `weight` as (out, in) and
@@ -618,7 +569,7 @@ def _shadow(values, beta, start=0.0):
 
 
 AVERAGE = Exercise(
-    id="5.9",
+    id="5.8",
     title="An average that starts at zero",
     question=r"""
     A running average of a weight is kept as $m_t = \beta m_{t-1} + (1-\beta)\,\theta_t$ with $m_0 = 0$. Return the
@@ -642,6 +593,16 @@ AVERAGE = Exercise(
             "Off by one: how many values have gone in?",
         ),
         Mistake(
+            "one step early",
+            lambda values, beta: _shadow(values, beta) / (1 - beta ** (len(values) + 1)),
+            "Off by one: how many values have gone in?",
+        ),
+        Mistake(
+            "one step of the past",
+            lambda values, beta: _shadow(values, beta) / (1 - beta),
+            "This would be right after a single value.",
+        ),
+        Mistake(
             "first value",
             lambda values, beta: _shadow(values[1:], beta, values[0]),
             "This starts from the first value, which then weighs far more than the others.",
@@ -660,6 +621,125 @@ AVERAGE = Exercise(
             r"$\beta$ belongs to the old average, $1 - \beta$ to the new value.",
         ),
     ),
+)
+
+# ---------------------------------------------------------------------------------------------------------------
+# pieces
+
+
+def fewest(word, pieces):
+    best = {0: 0}  # how many pieces reach so far, at least
+    for end in range(1, len(word) + 1):
+        options = [
+            best[start] + 1
+            for start in range(end)
+            if start in best and ("##" if start else "") + word[start:end] in pieces
+        ]
+        if options:
+            best[end] = min(options)
+    return best.get(len(word), 0)
+
+
+def _fewest_by_recursion(word, pieces, mark=""):
+    found = []
+    for size in range(1, len(word) + 1):
+        if mark + word[:size] in pieces:
+            rest = _fewest_by_recursion(word[size:], pieces, "##")
+            found += [1 + rest] if rest or size == len(word) else []
+    return min(found, default=0)
+
+
+def _fewest_by_trying_all(word, pieces):
+    found = []
+    for cuts in product((False, True), repeat=len(word) - 1):
+        text = word[0] + "".join(" ##" * cut + letter for cut, letter in zip(cuts, word[1:], strict=True))
+        found += [sum(cuts) + 1] if pieces.issuperset(text.split()) else []
+    return min(found) if found else 0
+
+
+def _most(word, pieces):
+    best = {0: 0}
+    for end, start in product(range(1, len(word) + 1), range(len(word))):
+        if start < end and start in best and ("##" if start else "") + word[start:end] in pieces:
+            best[end] = max(best.get(end, 0), best[start] + 1)
+    return best.get(len(word), 0)
+
+
+def _first_way(word, pieces, mark=""):
+    """The first way that is found if the longest piece is tried first, and taken back where it leads nowhere."""
+    for size in range(len(word), 0, -1):
+        if mark + word[:size] in pieces:
+            rest = _first_way(word[size:], pieces, "##") if size < len(word) else 0
+            if rest or size == len(word):
+                return 1 + rest
+    return 0
+
+
+def _reached(word, pieces):
+    """How many pieces greed has found where it got stuck, or at the end."""
+    found, start = 0, 0
+    while start < len(word):
+        ends = range(len(word), start, -1)
+        end = next((e for e in ends if ("##" if start else "") + word[start:e] in pieces), None)
+        if end is None:
+            break
+        found, start = found + 1, end
+    return found
+
+
+PIECES = frozenset({"a", "b", "c", "ab", "abc", "bc", "##a", "##b", "##cd", "##ca", "##abd", "##cab"})
+"""A vocabulary in which greed fails now and then: there is no ##d, so "abcd" cannot begin with abc."""
+
+
+def _word(rng):
+    fixed = ("abcd", "abcabd", "bcca", "dab", "abab", "abcab", "acbc")
+    if rng.random() < 0.7:
+        return fixed[rng.integers(len(fixed))], PIECES
+    return "".join(rng.choice(list("abcd"), size=int(rng.integers(3, 7)))), PIECES
+
+
+FEWEST = Exercise(
+    id="5.9",
+    title="Better than greed",
+    question=r"""
+    What would a tokenizer do that is not greedy? Return the *smallest number* of `pieces` (a set of strings) that make
+    up `word`, and 0 if there is no way at all. What is not the start of the word is looked for with `##` in front.
+    """,
+    inputs=_word,
+    reference=fewest,
+    because=r"""Keep for each end the smallest number of pieces that reach it: it is one more than for some earlier end.
+    That is n²/2 look-ups for n letters. With ab, abc and ##cd it cuts "abcd" in two, where the greedy way finds
+    nothing; it also needs fewer pieces now and then where greed does find a way.""",
+    hints=(
+        "Solve it for the first letters of the word first. How does a longer beginning follow from shorter ones?",
+        "To reach a place, the last piece must start at an earlier place that can be reached. Try all of them.",
+    ),
+    accepted=(_fewest_by_recursion, _fewest_by_trying_all),
+    mistakes=(
+        Mistake(
+            "greedy",
+            lambda word, pieces: len(cut_word(word, pieces) or ()),
+            "This is what the tokenizer does: it never takes a piece back, and so it misses a way now and then.",
+        ),
+        Mistake(
+            "marks forgotten",
+            lambda word, pieces: fewest(word, pieces | {f"##{piece}" for piece in pieces}),
+            "A piece without its mark was taken inside the word.",
+        ),
+        Mistake("most", _most, "This is the largest number of pieces."),
+        Mistake(
+            "first way", _first_way, "This finds *a* way, taking pieces back where greed is stuck. Is it the shortest?"
+        ),
+        Mistake(
+            "never marked",
+            lambda word, pieces: fewest(word, {mark + p for p in pieces if p[0] != "#" for mark in ("", "##")}),
+            "What is not the start of the word is looked for with ## in front.",
+        ),
+        Mistake("minus one", lambda word, pieces: fewest(word, pieces) or -1, "No way at all is 0."),
+        Mistake("stuck", _reached, "These are the pieces up to the point where it got stuck, or the end."),
+        Mistake("letters", lambda word, pieces: len(word), "Every letter by itself? Longer pieces save some."),
+    ),
+    points=48,
 )
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -735,6 +815,14 @@ NUCLEUS = Exercise(
             "This compares single probabilities with a bound. It is their sum that counts.",
         ),
         Mistake(
+            "each above the rest",
+            lambda probabilities, p: (
+                np.where(probabilities >= min(1 - p, probabilities.max()), probabilities, 0)
+                / probabilities[probabilities >= min(1 - p, probabilities.max())].sum()
+            ),
+            "This compares single probabilities with $1 - p$. It is their sum that counts.",
+        ),
+        Mistake(
             "sorted",
             lambda probabilities, p: np.sort(nucleus(probabilities, p))[::-1],
             "The tokens have lost their places by the sorting.",
@@ -783,15 +871,15 @@ LANGUAGE = OpenExercise(
     Invent a language of two-word sentences over three words. An array of shape (3, 3): row 0 holds the probabilities of
     the first word, row 1 those of the second word after word 0, row 2 those of the second word after word 1 or 2. It
     shall be such that taking the most probable word each time finds a sentence that is less than *half* as probable
-    as the best one, while a beam of two finds the best. Then think: how many beams does a language of longer sentences
-    need to be safe?
+    as the best one, while a beam of two finds the best. For yourself: how many beams does a language of longer
+    sentences need to be safe?
     """,
     reference=language,
     because=r"""Word 0 is the best start, but what follows it is uncertain; word 1 is a little less probable and
     determines the rest: 0.55 · 0.34 = 0.19 against 0.45 · 1. No fixed number of beams is safe: the uncertainty may come
     later.""",
     hints=(
-        "Greed looks at the first word only. After which first word may the second be anything?",
+        "Greed takes word 0 if it is a little more probable. What must follow word 0 so that this was a mistake?",
         "Let word 0 be a little more probable than word 1, but let three words follow it with nearly equal chances.",
     ),
     accepted=(
@@ -821,7 +909,6 @@ LANGUAGE = OpenExercise(
 )
 
 EXERCISES = (
-    FEWEST,
     COUNT,
     FIRST_LOSS,
     UNILM,
@@ -830,6 +917,7 @@ EXERCISES = (
     WHOLE_WORDS,
     LOAD,
     AVERAGE,
+    FEWEST,
     NUCLEUS,
     LANGUAGE,
 )

@@ -9,10 +9,10 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("ipywidgets")
 
 from drawings import Arguments
-from minilib.rope_numpy import cloud, products, shares_of_bound
 
 from minilib import rope_views as pictures
 from minilib.rope import decay_bound, halves_order, mean_product, wavelengths
+from minilib.rope_numpy import cloud, products, shares_of_bound
 
 GIVEN: dict = {}
 LOOKS, LEAST_NUMBERS = ("linestyle", "marker", "linewidth"), 3
