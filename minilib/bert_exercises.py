@@ -60,7 +60,7 @@ COUNT = Exercise(
     layer, $4d$ for two norms, $d^2 + d$ for the pooler. The Chinese BERT-base has 102,267,648 and a sixth of them, or
     sixteen million, are in the table of pieces.""",
     hints=(
-        "List the arrays: three tables and a norm; six matrices, six biases and two norms in a layer; a map at the end.",
+        "List the arrays: three tables and a norm; six matrices, six biases and two norms a layer; a map at the end.",
         "A norm has a gain and an offset. The matrices of a layer are four of $d\\times d$ and two of $d\\times f$.",
     ),
     accepted=(_parameters_by_the_library, _parameters_by_shapes),

@@ -268,10 +268,19 @@ def test_the_tolerance_is_relative_and_its_edge_is_sharp():
 
 def test_a_mask_of_booleans_is_as_good_as_its_zeros_and_ones():
     mask = Exercise(
-        id="0.1", title="Mask", question="?", inputs=lambda rng: (rng.integers(0, 2, size=7),), because="because",
-        reference=lambda flags: flags, hints=("one", "two"),
-        mistakes=(Mistake("not", lambda flags: 1 - flags, "The other way."),),
-    )  # fmt: skip
+        id="0.1",
+        title="Mask",
+        question="?",
+        inputs=lambda rng: (rng.integers(0, 2, size=7),),
+        because="because",
+        reference=lambda flags: flags,
+        hints=("one", "two"),
+        accepted=(lambda flags: list(flags), lambda flags: flags > 0),
+        mistakes=(
+            Mistake("not", lambda flags: 1 - flags, "The other way."),
+            Mistake("all", lambda flags: flags * 0 + 1, "All of them?"),
+        ),
+    )
     assert mask.check(lambda flags: flags == 1)
     assert mask.check(lambda flags: flags == 0).words == "The other way."
 
