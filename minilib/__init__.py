@@ -17,6 +17,7 @@ Ideas, each building only on those above it:
     decoding        from probabilities to a text: beam search and sampling
     bert            the encoder of BERT and its heads
     roformer        BERT with rotary positions, and its second version
+    r_drop          dropout twice: how far two answers are apart, and all the sub-models
 
 Tools of the course:
 
@@ -47,6 +48,7 @@ IDEAS = (
     "decoding",
     "bert",
     "roformer",
+    "r_drop",
 )
 """The ideas in order of dependence: each may import only those before it."""
 
