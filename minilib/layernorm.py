@@ -1,4 +1,4 @@
-r"""Normalisation over the features of one token: centred (LayerNorm) or not (RMSNorm); and what a condition can do to it.
+r"""Normalisation over the features of a token, centred (LayerNorm) or not (RMSNorm), and under a condition.
 
 Features are the last axis; every vector along it is normalised by its own statistics, so that neither the batch nor
 the length plays a part.
@@ -233,7 +233,7 @@ def adaptive_residual(
 
 
 class Relative(NamedTuple):
-    """How a method fills in $y = \\gamma(c) \\circ \\hat x + \\beta(c)$, and what its network computes at the start."""
+    r"""How a method fills in $y = \gamma(c) \circ \hat x + \beta(c)$, and what its network computes at the start."""
 
     name: str
     normalise: Callable[[Array], Array]
