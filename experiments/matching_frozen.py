@@ -37,9 +37,9 @@ from minilib.bert import mean_pooled, unit
 from minilib.bert_corpora import BertNetwork, minilm
 from minilib.bert_torch import Bert
 from minilib.layernorm_torch import ConditionalLayerNorm
-from minilib.matching import TASKS, answers, conditional_table, contest_f1, f1, packed, pair_features, rank
+from minilib.matching import TASKS, answers, conditional_table, pair_features, rank
 from minilib.matching_corpora import pairs
-from minilib.matching_torch import TaskEmbedding, bootstrap_weights
+from minilib.matching_torch import Facts, TaskEmbedding, blind_scores, facts_of, summary
 from minilib.training import Config as Training
 from minilib.training import Cosine, generator, train
 from minilib.wordpiece import pad
@@ -60,7 +60,7 @@ class Config:
     dropout: float = 0.5
     batch: int = 64
     steps: int = 1500
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     draws: int = 1000
     examined: str = "test"
 
@@ -78,13 +78,10 @@ def grid(quick: bool) -> list[Config]:
 
 
 class Data(NamedTuple):
-    """Features, task and label of each pair, the number of its first report, and its kind."""
+    """The features of each pair, and what is known of it."""
 
     x: Tensor
-    task: Tensor
-    label: Tensor
-    report: Tensor
-    kind: tuple[str, ...]
+    facts: Facts
 
 
 @cache
@@ -122,8 +119,7 @@ def data(part: str, reports: int | None, pieces: int) -> Data:
     scale = torch.cat((torch.full((v.shape[1],), float(v.shape[1])), torch.full((v.shape[1],), v.shape[1] ** 0.5)))
     x = pair_features(first, second)
     x[:, :-1] *= scale
-    task, label, report = (torch.tensor([getattr(p, name) for p in found]) for name in ("task", "label", "report"))
-    return Data(x, task, label, report, tuple(pair.kind for pair in found))
+    return Data(x, facts_of(found))
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -206,8 +202,8 @@ def build(config: Config, inputs: int) -> Judge:
 
 def batch(known: Data, config: Config, k: int) -> Batch:
     """Step k: random pairs of all tasks."""
-    rows = torch.randint(len(known.label), (config.batch,), generator=generator(config.seed, k))
-    return Batch(known.x[rows], known.task[rows], known.label[rows])
+    rows = torch.randint(len(known.x), (config.batch,), generator=generator(config.seed, k))
+    return Batch(known.x[rows], known.facts.task[rows], known.facts.label[rows])
 
 
 def loss(model: Judge, b: Batch) -> Tensor:
@@ -222,9 +218,8 @@ def trained(known: Data, config: Config, steps: int) -> Judge:
 
 
 def of_task(known: Data, task: int) -> Data:
-    at = known.task == task
-    kind = tuple(kind for kind, there in zip(known.kind, at.tolist(), strict=True) if there)
-    return Data(*(part[at] for part in known[:4]), kind)
+    at = known.facts.task == task
+    return Data(known.x[at], known.facts.at(at))
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -232,19 +227,17 @@ def of_task(known: Data, task: int) -> Data:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Train, and return what the examined pairs say.
+    """Train, and return what the examined pairs say (:func:`minilib.matching_torch.summary`).
 
-    `f1` is that of the contest with its two parts, `interval` 95 % of the bootstrap over reports, `tasks` the F1 of
-    each task, `accuracy` that of all pairs; `kinds` is for each kind how often A and B were answered rightly. `answers`
-    has them all (:func:`minilib.matching.packed`). `parameters` counts those of all networks, `seconds` the training's.
+    `parameters` counts those of all networks, `seconds` is the processor time of the training, `rank` that of all that
+    the condition says; `blind` is what can be had without the task.
     """
     known, test = data("train", config.reports, config.pieces), data(config.examined, config.reports, config.pieces)
-    start, predicted = time.process_time(), torch.empty(len(test.label))
-    models, steps = [], max(1, config.steps // len(TASKS))
+    start, predicted, models = time.process_time(), torch.empty(len(test.x)), []
     if config.way == "models":
         for task in range(len(TASKS)):
-            models.append(trained(of_task(known, task), config, steps))
-            predicted[test.task == task] = said(models[-1], of_task(test, task))
+            models.append(trained(of_task(known, task), config, max(1, config.steps // len(TASKS))))
+            predicted[test.facts.task == task] = said(models[-1], of_task(test, task))
     else:
         models.append(trained(known, config, config.steps))
         predicted = said(models[0], test)
@@ -252,46 +245,17 @@ def run(config: Config) -> dict[str, Any]:
     result = {"parameters": sum(p.numel() for model in models for p in model.parameters()), "seconds": seconds}
     if isinstance(models[0], ConditionalJudge):
         result["rank"] = ranked(models[0])
-    blind = torch.tensor([[kind != "random", kind == "same"] for kind in test.kind]).float()
-    result["blind"] = {name: scores(blind[:, k], test) for k, name in enumerate(("sibling yes", "sibling no"))}
-    return result | scores(predicted, test) | details(predicted, test, config)
+    found = summary(predicted, test.facts, config.draws, generator(0, -1))
+    return result | {"blind": blind_scores(test.facts)} | found
 
 
 @torch.no_grad()
 def said(model: Judge, test: Data) -> Tensor:
-    return answers(model(Batch(test.x, test.task, test.label)))
+    """What a network answers, 0 or 1."""
+    return answers(model(Batch(test.x, test.facts.task, test.facts.label)))
 
 
+@torch.no_grad()
 def ranked(model: ConditionalJudge) -> int:
-    """The rank of all that the condition says."""
     matrices = [W for W in (model.norm.W_gamma, model.norm.W_beta) if W is not None]
-    with torch.no_grad():
-        return rank(conditional_table(model.condition.weight, matrices))
-
-
-def scores(predicted: Tensor, test: Data) -> dict[str, float]:
-    """The F1 of the contest, its two parts, and the accuracy."""
-    loose, strict, mean = (round(value.item(), 4) for value in contest_f1(predicted, test.label, test.task))
-    right = (predicted == test.label).double().mean().item()
-    return {"f1": mean, "loose": loose, "strict": strict, "accuracy": round(right, 4)}
-
-
-def details(predicted: Tensor, test: Data, config: Config) -> dict[str, Any]:
-    """Task by task, kind by kind, and how sure it is."""
-    weights = bootstrap_weights(test.report, config.draws, generator(0, -1))
-    drawn = contest_f1(predicted, test.label, test.task, weights).mean
-    interval = torch.quantile(drawn, torch.tensor([0.025, 0.975])).tolist()
-    tasks = {name: of_task(test, k) for k, name in enumerate(TASKS)}
-    right, strict = (predicted == test.label).double(), test.task % 2 == 1
-    kinds = {}
-    for kind in dict.fromkeys(test.kind):
-        at = torch.tensor([other == kind for other in test.kind])
-        kinds[kind] = [round(right[at & (strict == side)].mean().item(), 4) for side in (False, True)]
-    return {
-        "interval": [round(end, 4) for end in interval],
-        "tasks": {
-            name: round(f1(predicted[test.task == k], tasks[name].label).item(), 4) for k, name in enumerate(TASKS)
-        },
-        "kinds": kinds,
-        "answers": packed(predicted.tolist()),
-    }
+    return rank(conditional_table(model.condition.weight, matrices))

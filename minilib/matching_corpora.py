@@ -127,7 +127,20 @@ def _parted() -> dict[str, tuple[Report, ...]]:
     for article, place, event in zip(articles, places, numbers, strict=True):
         if earliest[event] == place and (texts := texts_of(article)) is not None:
             found[PARTS[place]].append(Report(*texts, article.section, event))
-    return {part: tuple(sorted(known, key=lambda one: _order("place", *one[:4]))) for part, known in found.items()}
+    return {part: _mixed(known) for part, known in found.items()}
+
+
+def _mixed(known: Sequence[Report]) -> tuple[Report, ...]:
+    """The reports in an order in which the first of them, however many, are of all sections in their shares.
+
+    One that differs from another in nothing but spaces is left out.
+    """
+    place: dict[Report, float] = {}
+    for pool in (pools := pools_of(known)):
+        if pool[0] == "sibling":
+            own = sorted(pools[pool], key=lambda one: _order("place", *one[:4]))
+            place |= {one: (k + 0.5) / len(own) for k, one in enumerate(own)}
+    return tuple(sorted(place, key=lambda one: (place[one], one)))
 
 
 def _order(*words: str) -> int:

@@ -16,7 +16,7 @@ All begin as the same trained encoder with a new head. Source: Su Jianlin, Scien
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from .attention import padding_mask
 from .bert import mean_pooled
 from .bert_torch import STD, Bert
 from .layernorm_torch import conditioned, make_conditional
-from .matching import TASKS
+from .matching import TASKS, contest_f1, f1, packed
 from .wordpiece import Encoded, pad
 
 SPREAD = 0.05
@@ -184,3 +184,60 @@ def bootstrap_weights(groups: Tensor, draws: int, source: torch.Generator) -> Te
     drawn = torch.randint(number, (draws, number), generator=source)
     counts = torch.zeros(draws, number).scatter_add_(1, drawn, torch.ones(draws, number))
     return counts[:, groups]
+
+
+class Facts(NamedTuple):
+    """What is known of pairs beside their texts: task, label and number of the first's report (pairs,), and kind."""
+
+    task: Tensor
+    label: Tensor
+    report: Tensor
+    kind: tuple[str, ...]
+
+    def at(self, rows: Tensor) -> Facts:
+        """Those of some of the pairs, given by their numbers or by a flag for each."""
+        numbers = torch.arange(len(self.label))[rows]
+        return Facts(*(part[numbers] for part in self[:3]), tuple(self.kind[k] for k in numbers.tolist()))
+
+
+def facts_of(pairs: Sequence[Any]) -> Facts:
+    """The facts of pairs as :func:`minilib.matching_corpora.pairs` makes them."""
+    parts = (torch.tensor([getattr(pair, name) for pair in pairs]) for name in ("task", "label", "report"))
+    return Facts(*parts, tuple(pair.kind for pair in pairs))
+
+
+def scored(predicted: Tensor, known: Facts) -> dict[str, float]:
+    """The F1 of the contest, of the loose and of the strict tasks, and the accuracy, to four digits."""
+    loose, strict, mean = (round(value.item(), 4) for value in contest_f1(predicted, known.label, known.task))
+    right = (predicted == known.label).double().mean().item()
+    return {"f1": mean, "loose": loose, "strict": strict, "accuracy": round(right, 4)}
+
+
+def blind_scores(known: Facts) -> dict[str, dict[str, float]]:
+    """What can be had by the kind of a pair without its task, if siblings are taken for a match or if they are not."""
+    said = {"sibling yes": ("same", "sibling"), "sibling no": ("same",)}
+    return {
+        name: scored(torch.tensor([float(kind in yes) for kind in known.kind]), known) for name, yes in said.items()
+    }
+
+
+def summary(predicted: Tensor, known: Facts, draws: int, source: torch.Generator) -> dict[str, Any]:
+    """All that an experiment stores of the answers to a test.
+
+    Beside :func:`scored`: `interval`, 95 % of the bootstrap over reports for the F1 of the contest; `tasks`, the F1 of
+    each; `kinds`, for each kind of pair the share of right answers under A and under B; `answers`, all of them, by
+    :func:`minilib.matching.packed`, so that two networks can be compared pair by pair.
+    """
+    drawn = contest_f1(predicted, known.label, known.task, bootstrap_weights(known.report, draws, source)).mean
+    interval = torch.quantile(drawn, torch.tensor([0.025, 0.975])).tolist()
+    tasks = {name: known.task == k for k, name in enumerate(TASKS)}
+    right, kinds = (predicted == known.label).double(), {}
+    for kind in dict.fromkeys(known.kind):
+        at = torch.tensor([other == kind for other in known.kind])
+        kinds[kind] = [round(right[at & (known.task % 2 == side)].mean().item(), 4) for side in (0, 1)]
+    return scored(predicted, known) | {
+        "interval": [round(end, 4) for end in interval],
+        "tasks": {name: round(f1(predicted[at], known.label[at]).item(), 4) for name, at in tasks.items()},
+        "kinds": kinds,
+        "answers": packed(predicted.tolist()),
+    }
