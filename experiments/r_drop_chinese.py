@@ -2,7 +2,7 @@ r"""Does R-Drop help a network that reads Chinese reviews character by character
 
 A small BERT over characters is trained from nothing on reviews of books, hotels and computers, positive or negative.
 The file that they come from holds nearly all of them twice; here each counts once, and none is in both parts. As in the
-experiment on English, "none" has dropout at the rate p = 0.1, "R-Drop" the same and $\alpha$ = 4, "dropout" the rate at
+experiment on English, "none" has dropout at the rate 0.1, "R-Drop" the same and $\alpha$ = 4, "dropout" the rate at
 which plain dropout has R-Drop's penalty to second order, and "twice" means twice the steps, which is what R-Drop costs.
 "two masks" has two masks and no divergence. "FGM" disturbs the table of characters along the gradient.
 

@@ -4,7 +4,7 @@ A small BERT of word vectors is trained from nothing on the verdicts of film cri
 Newsgroups (20 classes). The methods differ in what a step minimises; the samples, their order and the weights at the
 start are those of the seed, so that two methods are compared in pairs.
 
-"none" is dropout at the rate p = 0.1. "R-Drop" has the same rate, and $\alpha$ = 4 as in the essay. Its rivals are
+"none" is dropout at the rate 0.1. "R-Drop" has the same rate, and $\alpha$ = 4 as in the essay. Its rivals are
 "dropout", the rate at which plain dropout has R-Drop's penalty to second order; "FGM", a second pass with the words'
 table disturbed along the gradient; and "penalty", half the squared gradient by the table. A step of R-Drop costs two of
 "none", so there are two fair comparisons: after the same number of samples, and after the same number of passes
@@ -249,7 +249,7 @@ def score(model: TextClassifier, data: Labelled) -> dict[str, float]:
 
 
 def sub_models(model: TextClassifier, test: Labelled, config: Config, texts: int = 500) -> dict[str, float]:
-    """How the sub-models of the network agree, on some of the test texts and at the rate p that all have in common."""
+    """How the sub-models of the network agree, on some of the test texts and at the rate that all have in common."""
     some = test.at(torch.randperm(len(test.y), generator=generator(0, -2))[:texts])
     model.eval()
     off = logits(model, some)

@@ -6,9 +6,9 @@ J = \tfrac12\,[\mathrm{KL}(p\|q) + \mathrm{KL}(q\|p)] = \tfrac12 \sum_i (p_i - q
 Each term of the last sum is at least 0, so J can be computed to full precision, however near or far the two are.
 
 A network under dropout is many networks, its *sub-models*, one for each mask. The formulas of the second half take the
-logits of K of them, (…, K, C), with their `weights` (K,), which sum to 1; with :func:`dropout_masks` and
-:func:`mask_probabilities` they are all there are, and the result is exact. Classes are the last axis everywhere, C of
-them. Randomness is an argument.
+logits of K of them, (…, K, C), with their `weights` $\omega$ (K,), which sum to 1; with :func:`dropout_masks` and
+:func:`mask_probabilities` they are all there are, and the result is exact. $\rho$ = `rate` is the share of units that
+dropout takes away. Classes are the last axis everywhere, C of them. Randomness is an argument.
 
 Sources: Liang et al. 2021 (R-Drop); Su Jianlin, Scientific Spaces 8496; Gao, Yao & Chen 2021 (SimCSE); Wager, Wang &
 Liang 2013 (dropout as a penalty); Baldi & Sadowski 2013 (averages of sub-models).
@@ -274,9 +274,9 @@ r"""Six programs and papers that call six different things $\alpha$. In three of
 # sub-models
 
 
-def _expect_rate(p: float) -> None:
-    if not 0 <= p < 1:
-        raise ValueError(f"p is the share that dropout takes away, at least 0 and below 1; got {p}")
+def _expect_rate(rate: float) -> None:
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate is the share that dropout takes away, at least 0 and below 1; got {rate}")
 
 
 def dropout_masks(n: int, like: Array) -> Float[Array, "masks n"]:
@@ -287,22 +287,22 @@ def dropout_masks(n: int, like: Array) -> Float[Array, "masks n"]:
     return namespace(like=like).astype(bits, like.dtype)
 
 
-def mask_probabilities(masks: Float[Array, "*batch n"], p: float) -> Float[Array, "*batch"]:
-    r"""$\prod_i (1-p)^{m_i}\,p^{1-m_i}$: how often dropout draws a mask."""
-    _expect_rate(p)
+def mask_probabilities(masks: Float[Array, "*batch n"], rate: float) -> Float[Array, "*batch"]:
+    r"""$\prod_j (1-\rho)^{m_j}\,\rho^{1-m_j}$: how often dropout draws a mask."""
+    _expect_rate(rate)
     xp = namespace(masks=masks)
-    return xp.prod(masks * (1 - p) + (1 - masks) * p, axis=-1)
+    return xp.prod(masks * (1 - rate) + (1 - masks) * rate, axis=-1)
 
 
 def sub_model_logits(
-    x: Float[Array, "*batch n"], W: Float[Array, "C n"], b: Float[Array, "C"], masks: Float[Array, "K n"], p: float
+    x: Float[Array, "*batch n"], W: Float[Array, "C n"], b: Float[Array, "C"], masks: Float[Array, "K n"], rate: float
 ) -> Float[Array, "*batch K C"]:
-    r"""$z^{(k)} = W\,(m^{(k)} \circ x)/(1-p) + b$: softmax regression with dropout on its input, K masks."""
-    _expect_rate(p)
+    r"""$z^{(k)} = W\,(m^{(k)} \circ x)/(1-\rho) + b$: softmax regression with dropout on its input, K masks."""
+    _expect_rate(rate)
     namespace(x=x, W=W, b=b, masks=masks)
     for name, a, shape in (("W", W, (b.shape[0], x.shape[-1])), ("masks", masks, (None, x.shape[-1]))):
         expect_shape(name, a, shape, f"it fits inputs of {x.shape[-1]} features and {b.shape[0]} classes")
-    return (x[..., None, :] * (masks / (1 - p))) @ W.T + b
+    return (x[..., None, :] * (masks / (1 - rate))) @ W.T + b
 
 
 def _mean(values: Array, weights: Array) -> Array:
@@ -313,12 +313,12 @@ def _mean(values: Array, weights: Array) -> Array:
 
 
 def arithmetic_mean(z: Float[Array, "*batch K C"], weights: Float[Array, "K"]) -> Float[Array, "*batch C"]:
-    r"""$\bar p = \sum_k w_k\,\mathrm{softmax}(z^{(k)})$: what "model averaging" means."""
+    r"""$\bar p = \sum_k \omega_k\,p^{(k)}$ with $p^{(k)} = \mathrm{softmax}(z^{(k)})$: "model averaging"."""
     return _mean(softmax(z), weights)
 
 
 def geometric_mean(z: Float[Array, "*batch K C"], weights: Float[Array, "K"]) -> Float[Array, "*batch C"]:
-    r"""$\frac{1}{Z}\prod_k (p^{(k)})^{w_k} = \mathrm{softmax}\bigl(\sum_k w_k z^{(k)}\bigr)$.
+    r"""$\tilde p = \mathrm{softmax}\bigl(\sum_k \omega_k z^{(k)}\bigr) \propto \prod_k (p^{(k)})^{\omega_k}$.
 
     For :func:`sub_model_logits` over all masks it is softmax(Wx + b), the network without dropout, exactly.
     """
@@ -326,10 +326,11 @@ def geometric_mean(z: Float[Array, "*batch K C"], weights: Float[Array, "K"]) ->
 
 
 def implicit_penalty(z: Float[Array, "*batch K C"], weights: Float[Array, "K"]) -> Float[Array, "*batch"]:
-    r"""$\overline{-\log p^{(k)}_y} + \log g_y = -\log\sum_i \prod_k (p^{(k)}_i)^{w_k} \ge 0$, g the geometric mean.
+    r"""$\sum_k \omega_k(-\log p^{(k)}_y) + \log\tilde p_y = -\log\sum_i \prod_k (p^{(k)}_i)^{\omega_k} \ge 0$.
 
-    By so much dropout raises the cross-entropy, whatever the label y is: it is a penalty that no label enters. 0 if and
-    only if all sub-models agree. Wager et al. 2013.
+    By so much the sub-models' cross-entropy lies above that of their geometric mean $\tilde p$, whatever the label y
+    is: a penalty that no label enters, 0 if and only if all of them agree. Where $\tilde p$ is the network without
+    dropout, see :func:`geometric_mean`, it is what dropout adds to the loss. Wager et al. 2013.
     """
     xp = namespace(z=z)
     a = _mean(log_probabilities(z), weights)
@@ -340,8 +341,8 @@ def implicit_penalty(z: Float[Array, "*batch K C"], weights: Float[Array, "K"]) 
 def expected_symmetric_kl(z: Float[Array, "*batch K C"], weights: Float[Array, "K"]) -> Float[Array, "*batch"]:
     r"""$\mathbb E J = \sum_i \mathrm{Cov}_k\bigl(p^{(k)}_i, \log p^{(k)}_i\bigr)$ for two masks drawn independently.
 
-    That is K terms in place of K². The masks may by chance be the same one. An average over random masks with weights
-    1/K is too small by the factor 1 − 1/K, since it pairs each mask with itself, too.
+    That is K terms in place of K², for finite logits. The two masks may by chance be the same one. Of K random masks
+    with weights 1/K it is on average too small by the factor 1 − 1/K, since it pairs each mask with itself, too.
     """
     xp = namespace(z=z)
     a = log_probabilities(z)
@@ -362,13 +363,13 @@ def averaging_gap(
 
 
 def input_dropout_covariance(
-    x: Float[Array, "*batch n"], W: Float[Array, "C n"], p: float
+    x: Float[Array, "*batch n"], W: Float[Array, "C n"], rate: float
 ) -> Float[Array, "*batch C C"]:
-    r"""$\Sigma = \tfrac{p}{1-p}\,W\,\mathrm{diag}(x^2)\,W^\top$: that of :func:`sub_model_logits`, exactly."""
-    _expect_rate(p)
+    r"""$\Sigma = \tfrac{\rho}{1-\rho}\,W\,\mathrm{diag}(x^2)\,W^\top$: that of :func:`sub_model_logits`, exactly."""
+    _expect_rate(rate)
     namespace(x=x, W=W)
     expect_shape("W", W, (None, x.shape[-1]), f"its columns belong to an input of {x.shape[-1]} features")
-    return p / (1 - p) * ((W * (x**2)[..., None, :]) @ W.T)
+    return rate / (1 - rate) * ((W * (x**2)[..., None, :]) @ W.T)
 
 
 def fisher_trace(z: Float[Array, "*batch C"], Sigma: Float[Array, "*batch C C"]) -> Float[Array, "*batch"]:
@@ -398,26 +399,30 @@ def second_order_mean(z: Float[Array, "*batch C"], Sigma: Float[Array, "*batch C
     return p + 0.5 * p * (own - 2 * mixed + both)
 
 
-def equivalent_rate(p: float, alpha: float) -> float:
-    r"""$p' = \frac{(1+\alpha)p}{1+\alpha p}$, of the odds $\tfrac{p'}{1-p'} = (1+\alpha)\tfrac{p}{1-p}$.
+def equivalent_rate(rate: float, alpha: float) -> float:
+    r"""$\rho' = \frac{(1+\alpha)\rho}{1+\alpha\rho}$, so $\tfrac{\rho'}{1-\rho'} = (1+\alpha)\tfrac{\rho}{1-\rho}$.
 
-    To second order R-Drop at the rate p is $2\,[\mathrm{CE} + \tfrac12(1+\alpha)\,\mathrm{tr}(F\Sigma)]$, and $\Sigma$
-    goes with the odds of the rate: plain dropout at p' has the same penalty, if dropout is on the input alone.
+    To second order R-Drop at the rate $\rho$ is $2\,[\mathrm{CE} + \tfrac12(1+\alpha)\,\mathrm{tr}(F\Sigma)]$, and
+    $\Sigma$ goes with the odds of the rate: plain dropout at $\rho'$ has the same penalty, if dropout is on the input
+    of softmax regression alone. Of deeper networks it says nothing.
     """
-    _expect_rate(p)
-    _expect_alpha(alpha)
-    return (1 + alpha) * p / (1 + alpha * p)
-
-
-def equivalent_alpha(p: float, rate: float) -> float:
-    r"""$\alpha = \tfrac{p'}{1-p'}\big/\tfrac{p}{1-p} - 1$: the inverse of :func:`equivalent_rate`, p' = `rate`."""
-    _expect_rate(p)
     _expect_rate(rate)
-    if not 0 < p <= rate:
+    _expect_alpha(alpha)
+    return (1 + alpha) * rate / (1 + alpha * rate)
+
+
+def equivalent_alpha(rate: float, higher: float) -> float:
+    r"""$\alpha = \tfrac{\rho'}{1-\rho'}\big/\tfrac{\rho}{1-\rho} - 1$ with $\rho'$ = `higher`.
+
+    The inverse of :func:`equivalent_rate`.
+    """
+    _expect_rate(rate)
+    _expect_rate(higher)
+    if not 0 < rate <= higher:
         raise ValueError(
-            f"R-Drop at p > 0 only adds to dropout, so rate must be at least p; got p = {p}, rate = {rate}"
+            f"R-Drop at a rate > 0 only adds to dropout, so higher must be at least rate; got {rate} and {higher}"
         )
-    return rate * (1 - p) / ((1 - rate) * p) - 1
+    return higher * (1 - rate) / ((1 - higher) * rate) - 1
 
 
 # ---------------------------------------------------------------------------------------------------------------

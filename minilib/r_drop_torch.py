@@ -53,7 +53,7 @@ def twice(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 def supervised(model: nn.Module, x: Tensor, labels: Tensor, alpha: float) -> Tensor:
     r"""$\overline{-\log p_y - \log q_y + \alpha J}$: the mean of :func:`minilib.r_drop.r_drop_loss` over a batch.
 
-    Half of it has the size of an ordinary loss; Adam takes no notice of the factor, clipping and weight decay do.
+    Half of it has the size of an ordinary loss; Adam takes no notice of the factor, but clipping does.
     """
     return r_drop_loss(*twice(model, x), labels, alpha).mean()
 
@@ -88,7 +88,8 @@ def shifted(layer: nn.Module, delta: Tensor) -> Iterator[None]:
 def same_masks(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """`run` with the same dropout masks at each call, those it would have drawn next; the caller's noise goes on.
 
-    VAT compares passes before and after a small disturbance, which other masks would drown.
+    VAT compares passes before and after a small disturbance, which other masks would drown. On the CPU only: it is
+    torch's default generator that is set back.
     """
     state = torch.get_rng_state()
 
