@@ -16,7 +16,20 @@ from typing import Any
 
 from . import Row, growth
 
-NAMES = ("imports", "jacobians", "scans", "attention", "synthesizer", "gau", "wordpiece", "rope", "bert", "widgets")
+NAMES = (
+    "imports",
+    "jacobians",
+    "scans",
+    "attention",
+    "synthesizer",
+    "gau",
+    "wordpiece",
+    "rope",
+    "bert",
+    "layernorm",
+    "r_drop",
+    "widgets",
+)
 PEERS = ("x-transformers", "FLASH-pytorch", "transformers", "tokenizers", "rotary-embedding-torch")
 PACKAGES = ("minilib", "numpy", "torch", "matplotlib", "ipywidgets", *PEERS)
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks.json"

@@ -170,7 +170,21 @@ def measured(tmp_path_factory):
 
 @pytest.mark.torch
 @pytest.mark.parametrize(
-    "name", ["imports", "jacobians", "scans", "attention", "synthesizer", "gau", "wordpiece", "rope", "bert", "widgets"]
+    "name",
+    [
+        "imports",
+        "jacobians",
+        "scans",
+        "attention",
+        "synthesizer",
+        "gau",
+        "wordpiece",
+        "rope",
+        "bert",
+        "layernorm",
+        "r_drop",
+        "widgets",
+    ],
 )
 def test_we_are_as_fast_as_we_say(measured, name):
     rows = measured[name]["rows"]
