@@ -42,6 +42,26 @@ def _angles(x, m, base):
     return turns.rope_angles(np.array([m]), len(x), x, base)
 
 
+def _with_angles_laid_out(x, m, base, spread):
+    """Turned as neighbours, by angles that `spread` puts on the features."""
+    angles = spread(m * base ** (-np.arange(0, len(x), 2) / len(x)), 2)
+    return x * np.cos(angles) + np.column_stack([-x[1::2], x[0::2]]).ravel() * np.sin(angles)
+
+
+def _with_features_of_halves(x, m, base):
+    angles, half = np.repeat(m * base ** (-np.arange(0, len(x), 2) / len(x)), 2), len(x) // 2
+    return x * np.cos(angles) + np.concatenate([-x[half:], x[:half]]) * np.sin(angles)
+
+
+def _with_its_first_overwritten(x, m, base):
+    y = x.copy()
+    for j in range(len(x) // 2):
+        angle = m * base ** (-2 * j / len(x))
+        y[2 * j] = y[2 * j] * math.cos(angle) - y[2 * j + 1] * math.sin(angle)
+        y[2 * j + 1] = y[2 * j] * math.sin(angle) + y[2 * j + 1] * math.cos(angle)
+    return y
+
+
 def _turned_by_the_library(x, m, base):
     return turns.rope(x[None], _angles(x, m, base))[0]
 
@@ -67,7 +87,7 @@ TURNED = Exercise(
         Mistake(
             "halves",
             lambda x, m, base: turns.rope_halves(x[None], _angles(x, m, base))[0],
-            "These are the planes of LLaMA, features j and j + d/2. Which two make a plane here?",
+            "These are the planes of GPT-NeoX, features j and j + d/2. Which two make a plane here?",
         ),
         Mistake(
             "other way",
@@ -84,6 +104,21 @@ TURNED = Exercise(
             "one angle",
             lambda x, m, base: turned(x, m, 1.0),
             "All planes are turned by the same angle. Each has its own.",
+        ),
+        Mistake(
+            "angles tiled",
+            lambda x, m, base: _with_angles_laid_out(x, m, base, np.tile),
+            "The features are paired as neighbours and the angles as halves. Each angle belongs to two neighbours.",
+        ),
+        Mistake(
+            "features of halves",
+            _with_features_of_halves,
+            "The angles are paired as neighbours and the features as halves: two layouts mixed.",
+        ),
+        Mistake(
+            "overwritten",
+            _with_its_first_overwritten,
+            "The second line uses the first coordinate after it was turned. Keep the old one.",
         ),
         Mistake(
             "angle in degrees",
@@ -145,6 +180,11 @@ BASE = Exercise(
             "one plane too many",
             lambda n, d: n / (2 * math.pi),
             "Close. There is no plane d/2: planes are counted from 0.",
+        ),
+        Mistake(
+            "one token less",
+            lambda n, d: base_for_length(n - 1, d),
+            "Positions count from 0: the slowest plane shall be round at position n, not at the last token.",
         ),
         Mistake(
             "no turn",
@@ -304,6 +344,16 @@ MEAN = Exercise(
             lambda m, d, base, c: 2 * c * np.sin(m * base ** (-2 * np.arange(d // 2) / d)).sum(),
             "At distance 0 this is 0, though the query meets itself there.",
         ),
+        Mistake(
+            "noise added",
+            lambda m, d, base, c: mean_at_distance(m, d, base, c + math.sqrt(1 - c * c)),
+            "The noise has mean 0. What does it add to a mean?",
+        ),
+        Mistake(
+            "modulus",
+            lambda m, d, base, c: 2 * c * abs(np.exp(1j * m * base ** (-2 * np.arange(d // 2) / d)).sum()),
+            "This is the modulus of the complex sum. Only its real part is the product.",
+        ),
         Mistake("independent", lambda *_: 0.0, "So it is for $c = 0$."),
         Mistake(
             "over d",
@@ -332,6 +382,13 @@ def looks_at_two(q, s, t, base):
 def _looks_at_two_with_cosines(q, s, t, base):
     both = _turned_key(q, s, base) + _turned_key(q, t, base)
     return both * math.sqrt((q @ q) / (both @ both))
+
+
+def _with_planes_of_their_old_length(q, s, t, base):
+    best = looks_at_two(q, s, t, base)
+    z, old = best[0::2] + 1j * best[1::2], np.abs(q[0::2] + 1j * q[1::2])
+    z = z / np.abs(z) * old
+    return np.column_stack([z.real, z.imag]).ravel()
 
 
 def _looks_at_two_by_the_library(q, s, t, base):
@@ -369,6 +426,11 @@ LOOKS_AT_TWO = Exercise(
             "looks ahead",
             lambda q, s, t, base: looks_at_two(q, -s, -t, base),
             "This key answers best to a query that stands *before* it.",
+        ),
+        Mistake(
+            "plane by plane",
+            _with_planes_of_their_old_length,
+            "Each plane has its old length. The best key puts more into planes where both places agree.",
         ),
         Mistake("not turned", lambda q, s, t, base: q, "This one answers best at distance 0."),
         Mistake(
@@ -477,6 +539,11 @@ PARAMETERS = Exercise(
             "Gains and offsets of the norms are counted, and there are none.",
         ),
         Mistake(
+            "a head",
+            lambda V, d, L: parameters(V, d, L) + d * d,
+            "A dense layer of the head is counted. RoFormerV2 has none.",
+        ),
+        Mistake(
             "bias of the logits",
             lambda V, d, L: parameters(V, d, L) + V,
             "A bias for each piece is counted. The logits are products and nothing else.",
@@ -521,6 +588,11 @@ SAMPLER = Exercise(
             "not corrected",
             lambda shape, layers: rof.v2_std(shape[1], layers),
             "That would be right if nothing were thrown away.",
+        ),
+        Mistake(
+            "twice the layers",
+            lambda shape, layers: sampler_std(shape, 2 * layers),
+            "This is a rule of chapter 4, for 2L sub-layers. Here it is L.",
         ),
         Mistake(
             "depth forgotten",
@@ -587,6 +659,11 @@ OWN_LOGIT = Exercise(
     ),
     accepted=(_own_logit_step_by_step, _own_logit_of_the_norm),
     mistakes=(
+        Mistake(
+            "centred",
+            lambda e, s: (e + s - np.mean(e + s)) / np.std(e + s) @ e,
+            "This norm does not centre.",
+        ),
         Mistake("not normalised", lambda e, s: (e + s) @ e, "The token has been normalised."),
         Mistake(
             "no segment",
@@ -674,6 +751,11 @@ SHARE_LEFT = Exercise(
             "relu forgotten",
             lambda L: identity_share(1 / L, 2 * L),
             "What does relu leave of the mean square?",
+        ),
+        Mistake(
+            "for deep stacks",
+            lambda L: 1 - 3 / (4 * L),
+            "Right for deep stacks. Give the product itself.",
         ),
         Mistake(
             "attention only",
@@ -771,8 +853,9 @@ RISING = OpenExercise(
         Requirement(
             "not rising",
             np.eye(8)[[2, 2]],
-            "Somewhere the product does not grow from one distance to the next. A plane that turns by a whole radian "
-            "at each position cannot grow eight times in a row.",
+            "Somewhere the product does not grow from one distance to the next. In a slow plane it grows if the crest "
+            "lies ahead, at 8 or beyond: is the key turned the right way? A plane that turns by a whole radian at each "
+            "position cannot grow eight times in a row.",
             lambda pair: bool((np.diff(_products(pair)) > 0).all()),
         ),
         Requirement(

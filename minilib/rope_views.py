@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.markers import TICKDOWN, TICKUP
 
 from .rope import decay_bound, halves_order, mean_product, rope, rope_angles, rope_halves, wavelengths
 from .rope_numpy import cloud, first_rise, products, shares_of_bound
@@ -272,7 +273,8 @@ def draw_index(
         index = decay_bound(at, d, base)
         rises = np.flatnonzero(np.diff(index) > 0) + 1
         axes.plot(at, index, color=f"C{k}", linestyle=LINES[k], label=f"d = {d}")
-        strokes = {"color": f"C{k}", "linestyle": "none", "marker": "|", "markersize": 9, "markeredgewidth": 0.9}
+        marker = ("|", TICKUP, TICKDOWN)[k % 3]  # strokes all of them
+        strokes = {"color": f"C{k}", "linestyle": "none", "marker": marker, "markersize": 7, "markeredgewidth": 0.9}
         axes.plot(at[rises], np.full(len(rises), 1.0 + 1.7 * k), **strokes, label=f"d = {d}, where it rises")
         numbers[f"d = {d}: at distance 0"] = float(index[0])
         numbers[f"d = {d}: at distance {reach}"] = float(index[-1])
