@@ -79,6 +79,25 @@ def test_the_answer_is_the_larger_of_two_logits():
 
 
 @settings(deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(2, 30))
+def test_no_threshold_has_a_larger_f1_than_the_best_also_where_margins_are_equal(seed, n):
+    rng = np.random.default_rng(seed)
+    margins, labels = rng.integers(-4, 5, size=n) / 2, rng.integers(2, size=n)
+    labels[:2] = 0, 1
+    theta = m.best_threshold(margins, labels)
+    scores = [float(m.f1((margins > at).astype(float), labels)) for at in np.arange(-3, 3, 0.25)]
+    assert float(m.f1((margins > theta).astype(float), labels)) == pytest.approx(max(scores))
+
+
+def test_the_best_threshold_of_f1_lies_below_that_of_the_accuracy():
+    """Where a third of the pairs is a coin, F1 wants them all, and the accuracy does not care."""
+    margins, labels = np.repeat([2.0, 0.0, -2.0], 100), np.repeat([1, 0, 0], 100)
+    labels[100:150] = 1
+    assert m.best_threshold(margins, labels) == -1
+    assert (labels == (margins > -1)).mean() == (labels == (margins > 1)).mean()
+
+
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 1), max_size=37))
 def test_answers_are_stored_in_hexadecimal_digits_and_read_again(bits):
     text = m.packed(bits)
@@ -330,6 +349,8 @@ def formulas(xp, dtype):
 def test_all_dialects_agree(dialect):
     xp = pytest.importorskip(dialect)
     assert m.rank(xp.asarray(numbers(T, K))) == K
+    margins, labels = numbers(53), judged()[1]
+    assert m.best_threshold(xp.asarray(margins), xp.asarray(labels)) == m.best_threshold(margins, labels)
     for a, b in zip(formulas(np, np.float64), formulas(xp, xp.float64), strict=True):
         assert type(b) is type(xp.asarray([0.0]))
         np.testing.assert_allclose(np.asarray(b), a, rtol=1e-12)
@@ -360,6 +381,8 @@ ONE = np.ones(3)
         (lambda: m.f1(0.7 * ONE, np.array([0, 1, 1])), "predicted must be 0 or 1; of probabilities ask first"),
         (lambda: m.f1(ONE, np.array([0, 1, 1]), ONE[:2]), r"weights must have shape \(…, 3\)"),
         (lambda: m.f1(np.zeros(0), np.zeros(0, int)), "all labels that count are the same"),
+        (lambda: m.best_threshold(ONE, np.array([1, 1, 1])), "all labels that count are the same"),
+        (lambda: m.best_threshold(ONE, np.array([0, 1])), "labels must be integers, one for each"),
         (lambda: m.contest_f1(ONE, np.array([0, 1, 1]), np.array([0, 1])), "has the number of its task"),
         (lambda: m.contest_f1(ONE, np.array([0, 1, 1]), np.array([0, 0, 0])), "all labels that count are the same"),
         (lambda: m.answers(np.ones((2, 3))), r"z must have shape \(…, 2\)"),
