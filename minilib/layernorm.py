@@ -91,7 +91,8 @@ def film(
 ) -> Float[Array, "*tokens d"]:
     r"""$y = \gamma \circ x + \beta$ with a $\gamma$ and a $\beta$ for each sample; None leaves it out.
 
-    Feature-wise linear modulation. Perez et al. 2018.
+    Feature-wise linear modulation. Raises ValueError unless each has the first axes of x, and its features. Perez et
+    al. 2018.
     """
     given = {name: a for name, a in (("gamma", gamma), ("beta", beta)) if a is not None}
     namespace(x=x, **given)
@@ -122,7 +123,7 @@ def conditional_layer_norm(
 
     With both W at 0 it is :func:`layer_norm`, whatever c: a trained network can be given a condition and computes the
     same at first. $\gamma$ and $\beta$ are biases of the two maps already, so these have none. A narrow layer in
-    between is a condition of its own, $\varphi(W_h c)$.
+    between is a condition of its own, $\varphi(W_h c)$. Raises ValueError unless c has the first axes of x.
     """
     return film(layer_norm(x, eps=eps), followed(c, gamma, W_gamma), followed(c, beta, W_beta))
 
