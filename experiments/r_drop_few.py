@@ -31,8 +31,7 @@ from minilib.attention import padding_mask
 from minilib.bert import mean_pooled, unit
 from minilib.bert_corpora import BertNetwork, minilm
 from minilib.bert_torch import Bert
-from minilib.r_drop import averaging_gap, expected_symmetric_kl
-from minilib.r_drop_torch import same_masks, supervised, unsupervised, virtual_adversarial
+from minilib.r_drop_torch import agreement, same_masks, scored, supervised, unsupervised, virtual_adversarial
 from minilib.training import Config as Training
 from minilib.training import Cosine, generator, train
 from minilib.wordpiece import pad
@@ -241,9 +240,7 @@ def run(config: Config) -> dict[str, Any]:
 @torch.no_grad()
 def score(model: nn.Module, data: Labelled) -> dict[str, float]:
     """Accuracy and loss without dropout."""
-    z = model.eval()(data.x)
-    right = (z.argmax(-1) == data.y).double().mean().item()
-    return {"accuracy": round(right, 4), "loss": round(cross_entropy(z, data.y).item(), 4)}
+    return scored(model.eval()(data.x), data.y)
 
 
 @torch.no_grad()
@@ -254,11 +251,4 @@ def sub_models(model: nn.Module, data: Labelled, config: Config) -> dict[str, fl
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         z = torch.stack([model(data.x) for _ in range(config.passes)], dim=1)
-    weights = torch.full((config.passes,), 1 / config.passes)
-    # K masks pair each with itself, too.
-    divergence = expected_symmetric_kl(z, weights).mean().item() * config.passes / (config.passes - 1)
-    return {
-        "averaged": round((z.softmax(-1).mean(1).argmax(-1) == data.y).double().mean().item(), 4),
-        "gap": round(averaging_gap(z, weights, off).mean().item(), 4),
-        "divergence": round(divergence, 4),
-    }
+    return agreement(z, off, data.y)

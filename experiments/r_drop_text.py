@@ -34,10 +34,10 @@ from torch.nn.functional import cross_entropy
 
 from minilib import corpora
 from minilib.bert import BertSizes
-from minilib.r_drop import averaging_gap, equivalent_rate, expected_symmetric_kl
-from minilib.r_drop_torch import TextClassifier, gradient_penalty, supervised
+from minilib.r_drop import equivalent_rate
+from minilib.r_drop_torch import Labelled, TextClassifier, agreement, gradient_penalty, scored, supervised
 from minilib.training import Config as Training
-from minilib.training import Cosine, disturbed, generator, train
+from minilib.training import Cosine, epoch_rows, fgm_loss, generator, train
 
 PAD, UNKNOWN, SPECIAL = 0, 1, 2
 """Numbers of no word and of a word that is not among the most frequent; the words begin at SPECIAL."""
@@ -81,18 +81,6 @@ def grid(quick: bool) -> list[Config]:
 # texts
 
 
-class Labelled(NamedTuple):
-    """Texts as numbers (texts, length), padded at the end, and a label for each (texts,)."""
-
-    x: Tensor
-    y: Tensor
-
-    def at(self, rows: Tensor) -> Labelled:
-        """Some of them, cut off where the longest ends."""
-        x = self.x[rows]
-        return Labelled(x[:, : int((x != PAD).sum(-1).max())], self.y[rows])
-
-
 TASKS: dict[str, Callable[[str], Mapping[str, str]]] = {
     "rotten": corpora.rotten_tomatoes,
     "news": corpora.labelled_newsgroups,
@@ -132,10 +120,7 @@ def parts(config: Config) -> tuple[Labelled, Labelled]:
 
 def batch(data: Labelled, config: Config, k: int) -> Labelled:
     """Step k: all samples once in a random order, then again in another one."""
-    each = len(data.y) // config.batch
-    order = torch.randperm(len(data.y), generator=generator(config.seed, k // each))
-    start = k % each * config.batch
-    return data.at(order[start : start + config.batch])
+    return data.at(epoch_rows(len(data.y), config.batch, config.seed, k))
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -159,13 +144,7 @@ def penalized(weight: float, model: TextClassifier, b: Labelled) -> Tensor:
 
 
 def fgm(epsilon: float, model: TextClassifier, b: Labelled) -> Tensor:
-    """Both ways back end here and leave the sum of their gradients; what is returned has none any more."""
-    first = plain(model, b)
-    first.backward()
-    with disturbed(model.words.weight, epsilon):
-        second = plain(model, b)
-        second.backward()
-    return (first + second).detach().requires_grad_()
+    return fgm_loss(lambda: plain(model, b), model.words.weight, epsilon)
 
 
 class Method(NamedTuple):
@@ -243,9 +222,7 @@ def logits(model: TextClassifier, data: Labelled) -> Tensor:
 def score(model: TextClassifier, data: Labelled) -> dict[str, float]:
     """Accuracy and loss without dropout."""
     model.eval()
-    z = logits(model, data)
-    right = (z.argmax(-1) == data.y).double().mean().item()
-    return {"accuracy": round(right, 4), "loss": round(cross_entropy(z, data.y).item(), 4)}
+    return scored(logits(model, data), data.y)
 
 
 def sub_models(model: TextClassifier, test: Labelled, config: Config, texts: int = 500) -> dict[str, float]:
@@ -260,13 +237,4 @@ def sub_models(model: TextClassifier, test: Labelled, config: Config, texts: int
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         z = torch.stack([logits(model, some) for _ in range(config.passes)], dim=1)
-    weights = torch.full((config.passes,), 1 / config.passes)
-    mean = z.softmax(-1).mean(1)
-    # K masks pair each with itself, too.
-    divergence = expected_symmetric_kl(z, weights).mean().item() * config.passes / (config.passes - 1)
-    return {
-        "averaged": round((mean.argmax(-1) == some.y).double().mean().item(), 4),
-        "one": round((off.argmax(-1) == some.y).double().mean().item(), 4),
-        "gap": round(averaging_gap(z, weights, off).mean().item(), 4),
-        "divergence": round(divergence, 4),
-    }
+    return {"one": scored(off, some.y)["accuracy"], **agreement(z, off, some.y)}

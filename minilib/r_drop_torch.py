@@ -8,7 +8,7 @@ are plain functions of a model or of a pass, and what they return is differentia
 
 Sources: Liang et al. 2021 (R-Drop); Miyato et al. 2019 (VAT), 2017 (VAT and FGM for text); Su Jianlin, Scientific
 Spaces 7234 (the penalty as what FGM does to first order), 7466 (VAT), 8496. FGM is
-:func:`minilib.training.disturbed`.
+:func:`minilib.training.fgm_loss`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from .attention import padding_mask
 from .bert import BertSizes, mean_pooled
 from .bert_torch import Bert
-from .r_drop import halves, kl_divergence, r_drop_loss, symmetric_kl
+from .r_drop import averaging_gap, expected_symmetric_kl, halves, kl_divergence, r_drop_loss, symmetric_kl
 
 # ---------------------------------------------------------------------------------------------------------------
 # twice
@@ -161,6 +162,18 @@ def gradient_penalty(loss: Tensor, parameter: Tensor) -> Tensor:
 # what reads texts
 
 
+class Labelled(NamedTuple):
+    """Texts as numbers (texts, n), padded by 0 at the end, and a label for each (texts,)."""
+
+    x: Tensor
+    y: Tensor
+
+    def at(self, rows: Tensor) -> Labelled:
+        """Some of them, cut off where the longest ends."""
+        x = self.x[rows]
+        return Labelled(x[:, : int((x != 0).sum(-1).max())], self.y[rows])
+
+
 class TextClassifier(nn.Module):
     """A small BERT over the numbers of words, 0 for padding; the mean of its last states; dropout; a linear map.
 
@@ -185,3 +198,31 @@ class TextClassifier(nn.Module):
             raise ValueError(f"text {at} of the batch is nothing but padding; leave it out, or give it a word")
         h = self.encoder(ids, mask=padding_mask(lengths, ids.shape[-1]))
         return self.head(self.dropout(mean_pooled(h, lengths)))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# measuring
+
+
+def scored(z: Tensor, labels: Tensor) -> dict[str, float]:
+    """The share of right answers and the mean cross-entropy, to four digits, of logits (B, C)."""
+    right = (z.argmax(-1) == labels).double().mean().item()
+    return {"accuracy": round(right, 4), "loss": round(nn.functional.cross_entropy(z, labels).item(), 4)}
+
+
+def agreement(z: Tensor, off: Tensor, labels: Tensor) -> dict[str, float]:
+    r"""How K random sub-models, logits (B, K, C), agree with each other and with `off` (B, C), the network itself.
+
+    `averaged` is the accuracy of their mean answer, `gap` the mean of :func:`minilib.r_drop.averaging_gap`, and
+    `divergence` that of J over two different ones of them; to four digits. Raises ValueError unless there are two.
+    """
+    if (K := z.shape[1]) < 2:
+        raise ValueError(f"at least two sub-models are needed to compare them, got {K}")
+    weights = torch.full((K,), 1 / K)
+    # Each mask is paired with itself, too, where J is 0.
+    divergence = expected_symmetric_kl(z, weights).mean().item() * K / (K - 1)
+    return {
+        "averaged": scored(z.softmax(-1).mean(1), labels)["accuracy"],
+        "gap": round(averaging_gap(z, weights, off).mean().item(), 4),
+        "divergence": round(divergence, 4),
+    }

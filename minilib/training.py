@@ -259,6 +259,18 @@ def generator(seed: int, k: int) -> torch.Generator:
     return torch.Generator().manual_seed(_mix(seed, k))
 
 
+def epoch_rows(number: int, size: int, seed: int, k: int) -> Tensor:
+    """The rows of batch k, (size,): all of `number` once in a random order, then again in another; a rest is left out.
+
+    Raises ValueError if there is not even one batch of that `size`.
+    """
+    if not 1 <= size <= number:
+        raise ValueError(f"a batch holds at least 1 and at most all {number} rows, got size = {size}")
+    epoch, place = divmod(k, number // size)
+    order = torch.randperm(number, generator=generator(seed, epoch))
+    return order[place * size : (place + 1) * size]
+
+
 def _mix(seed: int, k: int) -> int:
     # A hash and not seed + k: otherwise run 1 would see at step k what run 0 sees at step k + 1.
     return int.from_bytes(hashlib.blake2b(f"{seed} {k}".encode(), digest_size=7).digest())
@@ -308,6 +320,20 @@ def disturbed(parameter: Tensor, epsilon: float) -> Iterator[Tensor]:
     finally:
         with torch.no_grad():
             parameter.copy_(before)  # the same bits, which subtracting δ would not give
+
+
+def fgm_loss(loss: Callable[[], Tensor], parameter: Tensor, epsilon: float) -> Tensor:
+    r"""$L(\theta) + L(\theta + \delta)$ as a loss for :func:`train`, with $\delta$ of :func:`disturbed`.
+
+    ``loss()`` is called twice. Both ways back end in here and leave the sum of their gradients, for which there must be
+    none yet; what is returned has none any more.
+    """
+    first = loss()
+    first.backward()
+    with disturbed(parameter, epsilon):
+        second = loss()
+        second.backward()
+    return (first + second).detach().requires_grad_()
 
 
 # ---------------------------------------------------------------------------------------------------------------

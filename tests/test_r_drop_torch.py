@@ -334,6 +334,31 @@ def test_dropout_of_the_classifier_is_everywhere_the_same():
 
 
 # ---------------------------------------------------------------------------------------------------------------
+# measuring
+
+
+def test_texts_are_cut_where_the_longest_of_them_ends():
+    data = training_losses.Labelled(torch.tensor([[3, 4, 0, 0], [5, 0, 0, 0], [6, 7, 8, 0]]), torch.tensor([0, 1, 1]))
+    some = data.at(torch.tensor([1, 0]))
+    assert some.x.tolist() == [[5, 0], [3, 4]]
+    assert some.y.tolist() == [1, 0]
+
+
+def test_agreement_is_the_mean_over_all_pairs_of_different_sub_models():
+    z, off, y = torch.randn(7, 5, 3), torch.randn(7, 3), torch.arange(7) % 3
+    found = training_losses.agreement(z, off, y)
+    pairs = [rd.symmetric_kl(z[:, i], z[:, j]).mean() for i in range(5) for j in range(5) if i != j]
+    assert found["divergence"] == pytest.approx(torch.stack(pairs).mean().item(), abs=1e-4)
+    mean = z.softmax(-1).mean(1)
+    assert found["averaged"] == pytest.approx((mean.argmax(-1) == y).double().mean().item(), abs=1e-4)
+    gap = (mean - off.softmax(-1)).abs().amax(-1).mean().item()
+    assert found["gap"] == pytest.approx(gap, abs=1e-4)
+    assert training_losses.scored(mean.log(), y)["accuracy"] == found["averaged"]
+    with pytest.raises(ValueError, match="at least two sub-models are needed to compare them, got 1"):
+        training_losses.agreement(z[:, :1], off, y)
+
+
+# ---------------------------------------------------------------------------------------------------------------
 # what goes wrong
 
 

@@ -161,6 +161,23 @@ def test_the_optimizer_gets_the_rate_of_the_schedule():
 
 
 # ---------------------------------------------------------------------------------------------------------------
+# rows of an epoch
+
+
+def test_an_epoch_has_each_row_once_but_for_the_rest_and_the_next_one_another_order():
+    epochs = [torch.cat([training.epoch_rows(17, 5, 3, k) for k in range(3 * e, 3 * e + 3)]) for e in range(2)]
+    for rows in epochs:
+        assert len(set(rows.tolist())) == 15
+        assert set(rows.tolist()) <= set(range(17))
+    assert not torch.equal(*epochs)
+    assert torch.equal(training.epoch_rows(17, 5, 3, 4), training.epoch_rows(17, 5, 3, 4))
+    assert not torch.equal(training.epoch_rows(17, 5, 2, 4), training.epoch_rows(17, 5, 3, 4))
+    for size in (0, 18):
+        with pytest.raises(ValueError, match=f"at most all 17 rows, got size = {size}"):
+            training.epoch_rows(17, size, 0, 0)
+
+
+# ---------------------------------------------------------------------------------------------------------------
 # a disturbed parameter
 
 
@@ -202,6 +219,22 @@ def test_after_a_disturbance_the_parameter_has_its_old_bits_and_the_sum_of_both_
     loss().backward()
     torch.testing.assert_close(both, first + table.weight.grad, rtol=1e-13, atol=1e-15)
     assert (both - 2 * first).abs().max() > 1e-3
+
+
+def test_the_loss_of_fgm_is_that_here_and_there_and_its_gradient_is_left_behind():
+    table, loss = table_and_loss()
+    value = training.fgm_loss(loss, table.weight, 0.5)
+    got = table.weight.grad.clone()
+    value.backward()  # as the loop does; nothing is left to add
+    assert torch.equal(table.weight.grad, got)
+    table.weight.grad = None
+    first = loss()
+    first.backward()
+    with training.disturbed(table.weight, 0.5):
+        second = loss()
+        second.backward()
+    assert torch.equal(table.weight.grad, got)
+    assert value.item() == pytest.approx(first.item() + second.item())
 
 
 def test_an_error_inside_leaves_the_parameter_as_it_was_and_a_gradient_of_zero_disturbs_nothing():
