@@ -169,23 +169,7 @@ def measured(tmp_path_factory):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(
-    "name",
-    [
-        "imports",
-        "jacobians",
-        "scans",
-        "attention",
-        "synthesizer",
-        "gau",
-        "wordpiece",
-        "rope",
-        "bert",
-        "layernorm",
-        "r_drop",
-        "widgets",
-    ],
-)
+@pytest.mark.parametrize("name", sorted({path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py")}))
 def test_we_are_as_fast_as_we_say(measured, name):
     rows = measured[name]["rows"]
     assert rows
