@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from minilib.matching_views import draw_costs
-
 from minilib.views import figure
 
 figure(

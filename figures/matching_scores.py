@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from minilib.matching_views import draw_scores
-
 from minilib.views import figure
 
 WAYS = ("none", "token", "heads", "beta", "gamma", "full", "models")

@@ -9,11 +9,11 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("ipywidgets")
 
 from drawings import Arguments
-from minilib.r_drop_numpy import random_sub_models, sub_models, summary
 
 from minilib import r_drop as rd
 from minilib import r_drop_views as pictures
 from minilib.claims import half_width
+from minilib.r_drop_numpy import random_sub_models, sub_models, summary
 
 RNG = np.random.default_rng(0)
 ALPHAS = (0.0, 1.0, 4.0, 16.0)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from minilib.r_drop_views import draw_averages
-
 from minilib.views import figure
 
 figure(

@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-from minilib.r_drop_views import draw_paired
-
 from minilib.claims import half_width
+from minilib.r_drop_views import draw_paired
 from minilib.views import figure
 
 stored = Path(__file__).parents[1] / "results" / "r_drop_few.json"

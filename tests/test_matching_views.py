@@ -11,11 +11,11 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("ipywidgets")
 
 from drawings import Arguments, rows_of
-from minilib.matching_numpy import kinds_of, labels_of, trained
 
 from minilib import matching_views as pictures
 from minilib.bert import BERT_SIZES
 from minilib.matching import best_blind_accuracy, best_blind_loss, task_parameters
+from minilib.matching_numpy import kinds_of, labels_of, trained
 
 GIVEN = {
     "draw_blind": {"seeds": 1},

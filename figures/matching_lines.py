@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from minilib.matching_views import draw_lines
-
 from minilib.views import figure
 
 figure(
