@@ -22,7 +22,7 @@ CORE_TOOLS := array-api-strict beartype hypothesis pytest
 
 # Two processes halve the time on two cores, and each holds up to 2 GB; a group of tests (see tests/conftest.py) stays
 # in one of them, and the groups go out in the order of their files, so that the longest do not come last.
-SIDE_BY_SIDE = $(PY) -m pytest -n $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE = $(PY) -m pytest -n $(or $(WORKERS),2) --dist loadscope --no-loadscope-reorder
 # What pytest returns if ARGS choose none of the tests.
 NO_TEST := 5
 
@@ -72,7 +72,7 @@ test-core: .venv-core/.stamp ## run the tests of the formulas where torch and ma
 
 browser: setup data ## run the tests in a real JupyterLab; installs Chromium on Debian if it is missing
 	@$(PY) tests/chromium.py
-	$(PY) -m pytest -m browser $(ARGS)
+	$(SIDE_BY_SIDE) -m browser $(ARGS)
 
 lint: setup ## check style, notebooks and the claims page
 	$(PY) -m ruff check .

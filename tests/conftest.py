@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
@@ -34,18 +35,36 @@ NEEDS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what cannot run here, and say why; keep together what shares a process, if several run the tests."""
-    for item in items:
-        # What a module makes for all its tests is dear; but a notebook that is run is run for itself.
-        chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        notebook = next((f" {one.stem}" for one in chosen if getattr(one, "suffix", "") == ".ipynb"), "")
-        group = item.path.stem + notebook
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Skip what cannot run here, and say why."""
     for marker, (missing, reason) in NEEDS.items():
         wanting = [item for item in items if item.get_closest_marker(marker)]
         if wanting and missing():
             for item in wanting:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def group_of(test: str) -> str:
+    """The name that tests share which are to run in one process, out of the id of one of them.
+
+    What a file makes for all its tests is dear, so it is made in one process; but a notebook that is run is run for
+    itself.
+    """
+    file, _, rest = test.partition("::")
+    notebook = re.search(r"\[.*?(\d\d_\w+)", rest)
+    return f"{file} {notebook[1]}" if notebook else file
+
+
+# The groups of pytest-xdist's own, `--dist loadgroup`, travel in the ids of the tests, which pytest 9.2 keeps as they are.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand the tests out to several processes by groups."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return Groups(config, log)
 
 
 @pytest.fixture

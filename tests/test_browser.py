@@ -239,19 +239,19 @@ def wait_for(explorer: Any, lines: list[str], what: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def twins():
-    """Each widget of the library made once more in this process, under its alternative text."""
-    found = {}
+def twins(opened):
+    """Each widget that the notebook may show, made once more in this process, under its alternative text."""
+    source = (ROOT / "notebooks" / f"{opened[0]}.ipynb").read_text(encoding="utf-8")
+    made = list(labs()) if opened[0] == "05_bert" else []
     for path in sorted((ROOT / "minilib").glob("*_views.py")):
-        module = importlib.import_module(f"minilib.{path.stem}")
-        for name in (name for name in dir(module) if name.startswith("explore_")):
-            made = getattr(module, name)()
-            found[made.alt] = made
-    return found | {made.alt: made for made in labs()}
+        if path.stem in source:
+            module = importlib.import_module(f"minilib.{path.stem}")
+            made += [getattr(module, name)() for name in dir(module) if name.startswith("explore_")]
+    return {twin.alt: twin for twin in made}
 
 
 def labs() -> Iterator[Explorer]:
-    """The widgets that show what their notebook hands them: its cells are run once more, with what they need."""
+    """The widgets that show what chapter 5 hands them: its cells are run once more, with what they need."""
     from minilib import bert_views
     from minilib.bert_corpora import minilm
 
