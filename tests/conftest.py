@@ -54,7 +54,7 @@ def group_of(test: str) -> str:
     return f"{file} {notebook[1]}" if notebook else file
 
 
-# The groups of pytest-xdist's own, `--dist loadgroup`, travel in the ids of the tests, which pytest 9.2 keeps as they are.
+# The groups of pytest-xdist itself travel in the ids of the tests, and pytest 9.2 keeps these as they are.
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Hand the tests out to several processes by groups."""
