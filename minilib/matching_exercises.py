@@ -180,6 +180,11 @@ CONDITION_GRADIENT = Exercise(
             "This is what comes by way of the scale. The shift is a second way.",
         ),
         Mistake(
+            "matrices swapped",
+            lambda x_hat, g, W_gamma, W_beta: condition_gradient(x_hat, g, W_beta, W_gamma),
+            "The two matrices are exchanged: that of the scale sees the normalised token.",
+        ),
+        Mistake(
             "first token",
             lambda x_hat, g, W_gamma, W_beta: W_gamma.T @ (g * x_hat)[0] + W_beta.T @ g[0],
             "Only the first token was asked.",
@@ -378,6 +383,11 @@ BEST_BLIND = Exercise(
             "outermost",
             lambda t: 1 - (t.max() - t.min()) / 2,
             "Right for two thresholds. Between the inner ones of six most tasks agree.",
+        ),
+        Mistake(
+            "first two",
+            lambda t: 1 - abs(float(t[0] - t[1])) / 2,
+            "Right for two thresholds. There may be six of them, in any order, and all count.",
         ),
         Mistake(
             "whole band",

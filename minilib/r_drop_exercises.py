@@ -155,6 +155,16 @@ DOUBLED_BATCH = Exercise(
             "J is the *mean* of both directions; this adds them.",
         ),
         Mistake(
+            "divergence summed",
+            lambda z, labels, alpha: (lambda e, j: np.mean(e) + alpha * np.sum(j))(*_split(z, labels)),
+            "J is summed over the batch: alpha would grow with B, as in section 2.",
+        ),
+        Mistake(
+            "one way",
+            lambda z, labels, alpha: np.mean(_split(z, labels)[0] + alpha * _kl(softmax(z[:B]), softmax(z[B:]))),
+            "J has both directions; this has one.",
+        ),
+        Mistake(
             "summed",
             lambda z, labels, alpha: B * doubled_batch(z, labels, alpha),
             "This is the sum over the samples.",
