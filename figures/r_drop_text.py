@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from minilib.claims import half_width
-from minilib.r_drop_views import draw_paired
+from minilib.r_drop_views import draw_paired, gains
 from minilib.views import figure
 
 METHODS = {
@@ -17,16 +17,12 @@ METHODS = {
     "gradient penalty": "penalty",
 }
 stored = Path(__file__).parents[1] / "results" / "r_drop_text.json"
-found = {}
-for record in json.loads(stored.read_text(encoding="utf-8"))["records"]:
-    c = record["config"]
-    found[c["task"], c["method"], c["seed"]] = record["result"]["accuracy"]
-seeds = sorted({seed for *_, seed in found})
+records = json.loads(stored.read_text(encoding="utf-8"))["records"]
 figure(
     draw_paired,
     alt="R-Drop is better than plain dropout on both tasks, FGM and the gradient penalty more so; more dropout, once.",
     differences={
-        title: {name: [found[task, own, k] - found[task, "none", k] for k in seeds] for name, own in METHODS.items()}
+        title: {name: gains(records, own, "none", task=task) for name, own in METHODS.items()}
         for title, task in (("film critics", "rotten"), ("20 Newsgroups", "news"))
     },
     half_width=half_width,

@@ -195,6 +195,21 @@ def _short(values: Sequence[float]) -> float:
     return float(f"{np.mean(values):.2g}")
 
 
+def results(records: Sequence[Mapping[str, Any]], method: str, **wanted: Any) -> list[Mapping[str, Any]]:
+    """What stored `records` of one method and of these settings found, in the order of their seeds."""
+    wanted = {"method": method, **wanted}
+    chosen = [record for record in records if wanted.items() <= record["config"].items()]
+    return [record["result"] for record in sorted(chosen, key=lambda record: record["config"]["seed"])]
+
+
+def gains(
+    records: Sequence[Mapping[str, Any]], method: str, over: str, what: str = "accuracy", **wanted: Any
+) -> list[float]:
+    """How much `what` is larger with one method than with another, for each seed that both have."""
+    both = zip(results(records, method, **wanted), results(records, over, **wanted), strict=True)
+    return [ours[what] - theirs[what] for ours, theirs in both]
+
+
 @drawing(panels=(1, 2), size=(11, 4.6))
 def draw_paired(
     axes: Any,

@@ -153,3 +153,14 @@ def test_the_presets_show_what_the_chapter_says_of_them():
     assert seen("hidden layer")[geometric] > 0.03
     deep = seen("hidden layer, α = 10")
     assert deep[added] < 0.4 * deep[j]
+
+
+def test_gains_pair_the_runs_of_one_seed_and_of_the_settings_that_were_asked_for():
+    def record(method, seed, accuracy, task="news"):
+        return {"config": {"method": method, "seed": seed, "task": task}, "result": {"accuracy": accuracy}}
+
+    records = [record("b", 1, 0.5), record("a", 1, 0.75), record("a", 0, 0.25), record("b", 0, 0.5)]
+    records.append(record("a", 0, 1.0, task="films"))
+    assert pictures.gains(records, "a", "b", task="news") == [-0.25, 0.25]
+    with pytest.raises(ValueError, match="shorter"):
+        pictures.gains(records[1:], "a", "b", task="news")
