@@ -20,7 +20,7 @@ import chromium
 import jaxtyping
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT
+from conftest import ENVIRONMENT, group_of
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -451,3 +451,15 @@ def test_no_file_names_a_place_on_somebodys_machine_or_a_registry():
             places = [p for p in PLACES if re.search(rf"(?<![\w.:/]){re.escape(p)}\w", line) and name not in EXAMPLES]
             complaints += [f"{name}:{number} holds {p}" for p in places + [r for r in REGISTRIES if r in line]]
     assert not complaints
+
+
+@pytest.mark.parametrize(
+    ("test", "group"),
+    [
+        ("tests/test_gau.py::test_padding_changes_nothing[softmax]", "tests/test_gau.py"),
+        ("tests/test_notebooks.py::test_a_rule[05_bert-links]", "tests/test_notebooks.py 05_bert"),
+        ("tests/test_browser.py::test_the_page[05_bert]", "tests/test_browser.py 05_bert"),
+    ],
+)
+def test_what_a_file_makes_is_made_in_one_process_and_a_notebook_runs_for_itself(test, group):
+    assert group_of(test) == group
