@@ -64,6 +64,8 @@ def _environment(folder: Path) -> dict[str, str]:
 def _jupyter(root: Path, folder: Path) -> Iterator[str]:
     """Run JupyterLab on `root`, with its own token; give its address, and end it with all its kernels."""
     options = ["--no-browser", "--allow-root", "--expose-app-in-browser", f"--ServerApp.root_dir={root}"]
+    # A server looks for a free port and only later takes it: two that begin at 8888 together may choose the same one.
+    options += ["--ServerApp.port=0"]
     # Should the tests be killed, the server still ends by itself.
     options += ["--ServerApp.shutdown_no_activity_timeout=900", "--MappingKernelManager.cull_idle_timeout=600"]
     command = [sys.executable, "-m", "jupyterlab", *options]
