@@ -1,21 +1,20 @@
 """How the first step's change of the loss grows with depth under each rule, from the stored measurements."""
 
-import json
 from pathlib import Path
 
 from minilib.depth import RULES
 from minilib.depth_views import draw_exponents
+from minilib.stored import records
 from minilib.views import figure
 
-stored = Path(__file__).parents[1] / "results" / "depth_increment.json"
-records = [r for r in json.loads(stored.read_text(encoding="utf-8"))["records"] if r["config"]["phi"] == "relu"]
+runs = records("depth_increment", phi="relu")
 figure(
     draw_exponents,
     alt="Each rule is flat for the optimiser it was made for; plain stacks grow in proportion to depth for all three.",
-    layers=records[0]["config"]["layers"],
+    layers=runs[0]["config"]["layers"],
     increments={
         optimizer: {
-            rule: [r["result"][optimizer.lower()] for r in records if r["config"]["rule"] == rule] for rule in RULES
+            rule: [r["result"][optimizer.lower()] for r in runs if r["config"]["rule"] == rule] for rule in RULES
         }
         for optimizer in ("SGD", "Adam", "LAMB")
     },

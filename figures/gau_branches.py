@@ -1,13 +1,12 @@
 """Is it the small branch? Training curves at 24 layers with the branches as they are, and set, from the stored runs."""
 
-import json
 from pathlib import Path
 
 from minilib.depth_views import draw_curves
+from minilib.stored import records
 from minilib.views import figure
 
-stored = Path(__file__).parents[1] / "results" / "gau_warmup.json"
-records = json.loads(stored.read_text(encoding="utf-8"))["records"]
+runs = records("gau_warmup", layers=24, rate=1e-3, steps=200)
 NAMED = {
     ("GAU relu²", None, "", 0): "GAU",
     ("GAU relu²", 1.0, "skip", 0): "GAU, branch 1 by the skip",
@@ -18,10 +17,10 @@ NAMED = {
     ("Post-LN", None, "", 100): "Post-LN, warm-up",
 }
 curves = {name: [] for name in NAMED.values()}
-for r in records:
+for r in runs:
     config = r["config"]
     name = NAMED.get((config["unit"], config["ratio"], config["by"], config["warm_up"]))
-    if name and (config["layers"], config["rate"]) == (24, 1e-3) and config["seed"] < 3 and config["steps"] == 200:
+    if name and config["seed"] < 3:
         curves[name].append(r["result"]["losses"])
         steps = r["result"]["steps"]
 figure(
@@ -29,5 +28,5 @@ figure(
     alt="Branches of 0.1 take Post-LN below the bigram loss; branches of 1 keep the GAU near the unigram loss.",
     steps=steps,
     curves=curves,
-    levels={name: records[0]["result"][name] for name in ("unigram", "bigram")},
+    levels={name: runs[0]["result"][name] for name in ("unigram", "bigram")},
 ).save(Path(__file__).with_suffix(".svg"))

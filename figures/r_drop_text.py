@@ -1,10 +1,10 @@
 """How much better each method is than plain dropout on two English tasks, from the stored measurements."""
 
-import json
 from pathlib import Path
 
 from minilib.claims import half_width
 from minilib.r_drop_views import draw_paired, gains
+from minilib.stored import records
 from minilib.views import figure
 
 METHODS = {
@@ -16,13 +16,12 @@ METHODS = {
     "FGM": "FGM",
     "gradient penalty": "penalty",
 }
-stored = Path(__file__).parents[1] / "results" / "r_drop_text.json"
-records = json.loads(stored.read_text(encoding="utf-8"))["records"]
+runs = records("r_drop_text")
 figure(
     draw_paired,
     alt="R-Drop is better than plain dropout on both tasks, FGM and the gradient penalty more so; more dropout, once.",
     differences={
-        title: {name: gains(records, own, "none", task=task) for name, own in METHODS.items()}
+        title: {name: gains(runs, own, "none", task=task) for name, own in METHODS.items()}
         for title, task in (("film critics", "rotten"), ("20 Newsgroups", "news"))
     },
     half_width=half_width,

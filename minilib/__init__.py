@@ -28,6 +28,7 @@ Tools of the course:
     views           figures, widgets, source listings
     corpora         real text and real trained weights out of pinned packages
     training        the training loop (torch)
+    stored          what the long trainings measured
     environment     is everything there? a check for the reader
 
 A suffix names a dependency: ``recurrence`` holds formulas for any array library, ``recurrence_torch`` the

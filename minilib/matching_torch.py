@@ -25,7 +25,7 @@ from .attention import padding_mask
 from .bert import mean_pooled
 from .bert_torch import STD, Bert
 from .layernorm_torch import conditioned, make_conditional
-from .matching import TASKS, contest_f1, f1, packed
+from .matching import TASKS, best_threshold, contest_f1, f1, packed
 from .wordpiece import Encoded, pad
 
 SPREAD = 0.05
@@ -211,6 +211,39 @@ def scored(predicted: Tensor, known: Facts) -> dict[str, float]:
     loose, strict, mean = (round(value.item(), 4) for value in contest_f1(predicted, known.label, known.task))
     right = (predicted == known.label).double().mean().item()
     return {"f1": mean, "loose": loose, "strict": strict, "accuracy": round(right, 4)}
+
+
+def with_thresholds(margins: Tensor, known: Facts, chosen_margins: Tensor, chosen: Facts) -> dict[str, dict[str, Any]]:
+    """What thresholds make of a network's answers, if they are set afterwards, by the margins of other pairs.
+
+    Three ways: "one" threshold for all tasks, by the F1 of the contest, which tells no task from another; "two", for A
+    and for B; and "six". Each as `at`, the thresholds of the six tasks, with :func:`scored` and the `answers` packed.
+    """
+    found = {}
+    for name, group in {"one": lambda tasks: 0 * tasks, "two": lambda tasks: tasks % 2, "six": lambda t: t}.items():
+        of = group(chosen.task)
+        theta = [
+            best_threshold(
+                chosen_margins[of == k], chosen.label[of == k], chosen.task[of == k] % 2 if name == "one" else None
+            )
+            for k in range(int(of.max()) + 1)
+        ]
+        at = torch.tensor(theta)[group(torch.arange(len(TASKS)))]
+        said = (margins > at[known.task]).float()
+        rounded = [round(value, 3) for value in at.tolist()]
+        found[name] = {"at": rounded} | scored(said, known) | {"answers": packed(said.tolist())}
+    return found
+
+
+def alike(margins: Tensor, others: Tensor, tasks: Tensor) -> list[float]:
+    """Correlation of what a network says of the same pairs as A and as B, for each of the three lengths.
+
+    `others` are the margins of the same pairs as pairs of the other strictness. 1: the two differ by a threshold and a
+    factor, and no pair comes before another in one of them alone.
+    """
+    loose, strict = torch.where(tasks % 2 == 0, margins, others), torch.where(tasks % 2 == 0, others, margins)
+    lengths = (tasks // 2 == k for k in range(len(TASKS) // 2))
+    return [round(torch.corrcoef(torch.stack((loose[at], strict[at])))[0, 1].item(), 4) for at in lengths]
 
 
 def blind_scores(known: Facts) -> dict[str, dict[str, float]]:

@@ -108,6 +108,7 @@ TOOLS = {
     "corpora": "h5py numpy",
     "training": "numpy torch",
     "environment": "packaging",
+    "stored": "",
 }
 SERVES_ALL = "a tool imports no idea, and torch only in training"
 SERVES_ALL_WHY = "it serves every chapter, so a new idea must not need a change in it"

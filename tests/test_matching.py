@@ -76,7 +76,7 @@ def test_a_weight_is_how_often_a_pair_counts_and_a_row_of_them_a_draw():
 
 
 def test_the_answer_is_the_larger_of_two_logits():
-    np.testing.assert_array_equal(m.answers(np.array([[1.0, 2.0], [2.0, 1.0], [0.0, 0.0]])), [1, 0, 0])
+    np.testing.assert_array_equal(m.margins(np.array([[1.0, 2.0], [2.0, 1.0], [0.0, 0.0]])), [1, -1, 0])
 
 
 @settings(deadline=None)
@@ -88,6 +88,21 @@ def test_no_threshold_has_a_larger_f1_than_the_best_also_where_margins_are_equal
     theta = m.best_threshold(margins, labels)
     scores = [float(m.f1((margins > at).astype(float), labels)) for at in np.arange(-3, 3, 0.25)]
     assert float(m.f1((margins > theta).astype(float), labels)) == pytest.approx(max(scores))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(4, 40))
+def test_one_threshold_for_all_groups_has_the_largest_mean_of_their_f1(seed, n):
+    rng = np.random.default_rng(seed)
+    margins, labels, groups = rng.integers(-4, 5, size=n) / 2, rng.integers(2, size=n), np.arange(n) % 2
+    labels[:4] = 0, 0, 1, 1
+
+    def mean(at):
+        return sum(float(m.f1((margins > at).astype(float), labels, (groups == g) * 1.0)) for g in (0, 1)) / 2
+
+    theta = m.best_threshold(margins, labels, groups)
+    assert mean(theta) == pytest.approx(max(mean(at) for at in np.arange(-3, 3, 0.25)))
+    assert m.best_threshold(margins, labels, 0 * groups) == m.best_threshold(margins, labels)
 
 
 def test_the_best_threshold_of_f1_lies_below_that_of_the_accuracy():
@@ -213,6 +228,14 @@ def test_the_table_holds_what_each_norm_adds():
     assert m.rank(np.outer(numbers(T), numbers(D, seed=1))) == 1
 
 
+def test_the_leading_share_is_one_for_multiples_of_a_row_and_the_least_for_equal_directions():
+    assert m.leading_share(np.outer(numbers(T), numbers(D, seed=1))) == pytest.approx(1, rel=1e-12)
+    assert m.leading_share(np.eye(T)) == pytest.approx(1 / T, rel=1e-12)
+    table = numbers(T, D, seed=2)
+    first = np.linalg.svd(table)[2][0]  # the direction that holds most of the rows, summed over their squares
+    assert m.leading_share(table) == pytest.approx(np.sum((table @ first) ** 2) / np.sum(table**2), rel=1e-12)
+
+
 def head(seed=0):
     """Conditions, gamma, beta, W_gamma, W_beta, and a head."""
     shapes = (T, K), (D,), (D,), (D, K), (D, K), (D,)
@@ -334,7 +357,7 @@ def formulas(xp, dtype):
     predicted, labels, tasks = convert(predicted), xp.asarray(labels), xp.asarray(tasks)
     weights = convert(np.random.default_rng(1).integers(1, 4, size=(2, 53)))
     return [
-        m.answers(convert(numbers(N, 2))),
+        m.margins(convert(numbers(N, 2))),
         m.f1(predicted, labels),
         *m.contest_f1(predicted, labels, tasks, weights),
         m.pair_features(convert(numbers(N, D)), convert(numbers(N, D, seed=1))),
@@ -352,6 +375,11 @@ def test_all_dialects_agree(dialect):
     assert m.rank(xp.asarray(numbers(T, K))) == K
     margins, labels = numbers(53), judged()[1]
     assert m.best_threshold(xp.asarray(margins), xp.asarray(labels)) == m.best_threshold(margins, labels)
+    groups = np.arange(len(labels)) % 2
+    found = m.best_threshold(*map(xp.asarray, (margins, labels, groups)))
+    assert found == m.best_threshold(margins, labels, groups)
+    table = numbers(T, K)
+    assert m.leading_share(xp.asarray(table)) == pytest.approx(m.leading_share(table), rel=1e-12)
     dialects.assert_same(formulas(np, np.float64), formulas(xp, xp.float64), xp, rtol=1e-12)
 
 
@@ -381,9 +409,12 @@ ONE = np.ones(3)
         (lambda: m.f1(np.zeros(0), np.zeros(0, int)), "all labels that count are the same"),
         (lambda: m.best_threshold(ONE, np.array([1, 1, 1])), "all labels that count are the same"),
         (lambda: m.best_threshold(ONE, np.array([0, 1])), "labels must be integers, one for each"),
+        (lambda: m.best_threshold(ONE, np.array([0, 1, 1]), np.array([0, 1])), "has the number of its group"),
+        (lambda: m.best_threshold(ONE, np.array([0, 1, 1]), np.array([0, 1, 1])), "all labels that count are the same"),
+        (lambda: m.leading_share(np.zeros((2, 3))), "a table of zeros has no direction"),
         (lambda: m.contest_f1(ONE, np.array([0, 1, 1]), np.array([0, 1])), "has the number of its task"),
         (lambda: m.contest_f1(ONE, np.array([0, 1, 1]), np.array([0, 0, 0])), "all labels that count are the same"),
-        (lambda: m.answers(np.ones((2, 3))), r"z must have shape \(…, 2\)"),
+        (lambda: m.margins(np.ones((2, 3))), r"z must have shape \(…, 2\)"),
         (lambda: m.unpacked("ff", 9), "9 answers stand in 3 digits, got 2"),
         (lambda: m.bands(()), "at least one"),
         (lambda: m.bands((0.3, 1.2)), "between 0 and 1"),

@@ -30,7 +30,7 @@ def pairs_at_random(seed):
 
 @pytest.fixture(scope="module")
 def made():
-    return {part: pairs_at_random(seed) for seed, part in enumerate(("train", "test"))}
+    return {part: pairs_at_random(seed) for seed, part in enumerate(("train", "test", "valid"))}
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -49,6 +49,14 @@ def test_every_way_but_the_blind_one_tells_two_strictnesses_apart(made, monkeypa
     else:
         assert result["accuracy"] > best + 0.1
     assert result.get("rank", 6) == 6
+    told = way not in ("none", "models")
+    assert ("alike" in result) == told
+    assert ("leading" in result) == (way in ("beta", "gamma", "full"))
+    if way == "none":  # two numbers make up for what it was not told, since the label is a threshold here
+        two, one = (result["thresholds"][number]["accuracy"] for number in ("two", "one"))
+        assert two > best + 0.1 > one + 0.05
+    if told:
+        assert all(0 < r < 1 for r in result["alike"])  # both see the same feature, and cut it elsewhere
     assert result["interval"][0] <= result["f1"] <= result["interval"][1]
 
 
@@ -133,13 +141,13 @@ def test_one_of_six_models_sees_its_task_alone(tiny):
 
 
 @pytest.mark.data
-def test_the_answers_stand_in_the_order_of_the_pairs(tiny):
+def test_the_margins_stand_in_the_order_of_the_pairs(tiny):
     model = full.build(replace(tiny, way="heads")).eval()
     found, rows = full.chosen(tiny, "test", 30, None)
-    said = full.answered(model, found, rows, batch=7)
+    said = full.heard(model, found, rows, batch=7)
     for k in (0, 59, 200, 359):
         z = model(full.together(found, rows, [k]))[0]
-        assert said[k] == float(z[1] > z[0])
+        torch.testing.assert_close(said[k], z[1] - z[0])
 
 
 @pytest.mark.data

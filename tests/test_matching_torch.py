@@ -219,6 +219,45 @@ def test_a_bootstrap_draws_groups_and_keeps_their_pairs_together():
     assert weights.mean().item() == pytest.approx(1, abs=0.02)
 
 
+def margins_at_random(seed, shift):
+    """Margins that are right but for noise, moved by `shift` for each of the six tasks, and what is known of them."""
+    source = torch.Generator().manual_seed(seed)
+    task, label = torch.arange(600) % 6, torch.randint(2, (600,), generator=source)
+    z = 3.0 * label - 1.5 + 0.5 * torch.randn(600, generator=source) + torch.tensor(shift)[task]
+    return z, mt.Facts(task, label, torch.arange(600), ("same",) * 600)
+
+
+def test_thresholds_set_afterwards_undo_a_shift_that_is_no_finer_than_they_are():
+    for shift, enough in (([4.0] * 6, 1), ([4.0, -4] * 3, 2), ([4.0, -4, 0, 4, -4, 9], 6)):
+        (z, known), chosen = margins_at_random(0, shift), margins_at_random(1, shift)
+        found = mt.with_thresholds(z, known, *chosen)
+        for number, name in ((1, "one"), (2, "two"), (6, "six")):
+            assert (found[name]["f1"] > 0.98) == (number >= enough)
+            assert len(set(found[name]["at"])) == number
+        assert found["six"]["at"] == pytest.approx(shift, abs=0.8)
+        said = torch.tensor(m.unpacked(found["two"]["answers"], 600))
+        assert (said == (z > torch.tensor(found["two"]["at"])[known.task])).float().mean() > 0.995  # at is rounded
+        assert mt.scored(said.float(), known)["accuracy"] == found["two"]["accuracy"]
+
+
+def test_one_threshold_serves_the_score_of_the_contest():
+    (z, known), (other, chosen) = margins_at_random(0, [4.0, -4] * 3), margins_at_random(1, [4.0, -4] * 3)
+    found = mt.with_thresholds(z, known, z, known)["one"]
+    grid = [mt.scored((z > at).float(), known)["f1"] for at in torch.linspace(-8, 8, 97).tolist()]
+    assert found["f1"] >= max(grid)
+    assert mt.with_thresholds(z, known, other, chosen)["one"]["f1"] <= found["f1"]
+
+
+def test_margins_that_differ_by_a_line_are_alike():
+    z, known = margins_at_random(0, [0.0] * 6)
+    loose = known.task % 2 == 0
+    assert mt.alike(torch.where(loose, z, 2 * z - 3), torch.where(loose, 2 * z - 3, z), known.task) == [1, 1, 1]
+    noise = torch.randn(600, generator=torch.Generator().manual_seed(2))
+    found = mt.alike(z, torch.where(known.task < 2, z, noise), known.task)
+    assert found[0] == 1
+    assert max(map(abs, found[1:])) < 0.3
+
+
 def test_rows_are_padded_at_the_end():
     b = mt.batched([Encoded([1, 2, 3], [0, 0, 1]), Encoded([4, 5], [0, 1])], [3, 0], [1, 0])
     assert b.ids.tolist() == [[1, 2, 3], [4, 5, 0]]
