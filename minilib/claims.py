@@ -304,14 +304,20 @@ def ledgers(notebooks: Path) -> list[dict[str, Any]]:
 def as_markdown(found: list[dict[str, Any]]) -> str:
     """One table for each chapter, with the verdicts counted at the top."""
     entries = [entry for ledger in found for entry in ledger["entries"]]
-    counts = ", ".join(f"{sum(e['verdict'] == v for e in entries)} {v}" for v in (HOLDS, CORRECTED, REFUTED))
+    held, corrected, refuted = (sum(e["verdict"] == v for e in entries) for v in (HOLDS, CORRECTED, REFUTED))
     lines = [
         "# Claims",
         "",
         "Every claim of the course, as last measured. Each is checked again whenever its notebook runs; a refuted",
         "claim fails when it becomes true. Made by `make claims`.",
         "",
-        f"{len(entries)} claims: {counts}.",
+        "*Source* is who says so: *Su* with a number is kexue.fm/archives/number, *this chapter* our own prediction,",
+        "*a guess* or *a quick reading* what one easily concludes and nobody need have written. *Predicted* is a",
+        "number with its tolerance, or a bound. *Measured* is one number, or the mean of n seeds ± half the width of",
+        "its 95 % confidence interval. The verdict rests on the seeds and not on the interval: with ✓ every single",
+        "one agrees with the prediction, with ✗ every single one disagrees.",
+        "",
+        f"Of {len(entries)} claims {held} hold, {corrected} hold with a correction, and {refuted} do not hold here.",
     ]
     for ledger in found:
         name = ledger["chapter"]

@@ -154,7 +154,7 @@ def project(tmp_path):
 def test_the_ledgers_of_all_notebooks_are_gathered(project):
     assert claims.main(["--root", str(project)], say=str) == 0
     text = (project / "CLAIMS.md").read_text(encoding="utf-8")
-    assert "3 claims: 1 holds, 1 holds with a correction, 1 does not hold here." in text
+    assert "Of 3 claims 1 hold, 1 hold with a correction, and 1 do not hold here." in text
     assert "| `first` | a < b \\| c | an essay | 1 ± 0.1 | 1 | ✓ holds |" in text
     assert json.loads((project / "results" / "claims.json").read_text(encoding="utf-8"))[0]["chapter"] == "09_example"
 
