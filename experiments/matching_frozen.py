@@ -33,17 +33,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from minilib.attention import padding_mask
-from minilib.bert import mean_pooled, unit
 from minilib.bert_corpora import BertNetwork, minilm
-from minilib.bert_torch import Bert
+from minilib.bert_torch import Bert, text_vectors
 from minilib.layernorm_torch import ConditionalLayerNorm
 from minilib.matching import TASKS, conditional_table, leading_share, margins, pair_features, rank
 from minilib.matching_corpora import pairs
 from minilib.matching_torch import Facts, TaskEmbedding, alike, blind_scores, facts_of, summary, with_thresholds
 from minilib.training import Config as Training
 from minilib.training import Cosine, generator, train
-from minilib.wordpiece import pad
 
 K = 16
 """Features of a condition."""
@@ -105,14 +102,7 @@ def vectors(texts: Sequence[str], pieces: int) -> Tensor:
     """A vector of length 1 for each text, of its first pieces: this is what takes long."""
     # Far more characters than there are pieces to come are not split.
     rows = [network().tokenizer.encode(text[: 20 * pieces], longest=pieces).ids for text in texts]
-    order = sorted(range(len(rows)), key=lambda k: len(rows[k]))
-    found = torch.empty(len(rows), encoder().sizes.d)
-    with torch.no_grad():
-        for part in (order[k : k + 32] for k in range(0, len(order), 32)):
-            ids, lengths = torch.tensor(pad([rows[k] for k in part])), torch.tensor([len(rows[k]) for k in part])
-            h = encoder()(ids, mask=padding_mask(lengths, ids.shape[1]))
-            found[part] = unit(mean_pooled(h, lengths))
-    return found
+    return text_vectors(encoder(), rows)
 
 
 @cache

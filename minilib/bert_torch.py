@@ -12,7 +12,7 @@ Sources: Devlin et al. 2019 (BERT); Lan et al. 2020 (ALBERT).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,10 +20,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .arrays import exact_gelu
-from .attention import merge_heads, split_heads
+from .attention import merge_heads, padding_mask, split_heads
 from .attention_torch import Law, MultiHeadAttention
-from .bert import EPS, AffineWeights, BertSizes, BertWeights, BlockWeights, EmbeddingWeights, HeadWeights, sizes_of
+from .bert import (
+    EPS,
+    AffineWeights,
+    BertSizes,
+    BertWeights,
+    BlockWeights,
+    EmbeddingWeights,
+    HeadWeights,
+    mean_pooled,
+    sizes_of,
+    unit,
+)
 from .depth_torch import FeedForward
+from .wordpiece import pad
 
 STD = 0.02
 """The standard deviation with which BERT draws its matrices and tables."""
@@ -259,6 +271,23 @@ class Bert(nn.Module):
             for _, mine, theirs in pairs:
                 mine.copy_(theirs)
         return self
+
+
+@torch.no_grad()
+def text_vectors(model: Bert, rows: Sequence[Sequence[int]], batch: int = 32) -> Tensor:
+    """A vector (texts, d) of length 1 for each text, the mean of its last states; `rows` are the ids of its pieces.
+
+    Texts of similar lengths are read together, so that little is padded. Dropout is on if the model is in training.
+    Raises ValueError if there is no text.
+    """
+    if not rows:
+        raise ValueError("there must be a text at least, got none")
+    order = sorted(range(len(rows)), key=lambda k: len(rows[k]))
+    found = model.embedding.positions.weight.new_empty(len(rows), model.sizes.d)
+    for part in (order[k : k + batch] for k in range(0, len(order), batch)):
+        ids, lengths = torch.tensor(pad([rows[k] for k in part])), torch.tensor([len(rows[k]) for k in part])
+        found[part] = unit(mean_pooled(model(ids, mask=padding_mask(lengths, ids.shape[1])), lengths))
+    return found
 
 
 def _beside(mine: tuple, theirs: tuple, name: str = "") -> Iterator[tuple[str, Tensor, Any]]:

@@ -16,7 +16,7 @@ from minilib import bert  # noqa: E402
 from minilib.arrays import gelu  # noqa: E402
 from minilib.attention import causal_mask, padding_mask, unilm_mask  # noqa: E402
 from minilib.bert import BertSizes  # noqa: E402
-from minilib.bert_torch import Bert  # noqa: E402
+from minilib.bert_torch import Bert, text_vectors  # noqa: E402
 from minilib.entropy import log_scale  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -324,6 +324,23 @@ def test_a_file_written_here_is_read_by_transformers(transformers, tmp_path, kin
         want, h = theirs.eval()(ids, token_type_ids=segments), mine(ids, segments)
         close(mine.mlm(h), want.prediction_logits, 1e-4)
         close(mine.nsp(h), want.seq_relationship_logits if kind == "Bert" else want.sop_logits, 1e-4)
+
+
+def test_the_vector_of_a_text_is_the_mean_of_its_last_states_whatever_is_read_beside_it():
+    bert_model, source = model(), torch.Generator().manual_seed(3)
+    rows = [torch.randint(1, V, (n,), generator=source).tolist() for n in (4, 1, 7, 2, 7)]
+    found = text_vectors(bert_model, rows, batch=2)
+    for row, vector in zip(rows, found, strict=True):
+        mean = bert_model(torch.tensor([row]))[0].mean(0)
+        close(vector, mean / mean.norm())
+    assert found.dtype == torch.float64
+    with pytest.raises(ValueError, match="a text at least"):
+        text_vectors(bert_model, [])
+
+
+def test_dropout_in_training_is_at_work_in_the_vectors_too():
+    noisy = model(dropout=0.3).train()
+    assert not torch.equal(text_vectors(noisy, [[1, 2, 3]]), text_vectors(noisy, [[1, 2, 3]]))
 
 
 # ---------------------------------------------------------------------------------------------------------------
