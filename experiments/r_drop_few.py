@@ -6,8 +6,9 @@ $\sqrt{384}$. A network of one hidden layer with dropout 0.3 on its input and in
 
 "none" sees the labels alone. "R-Drop, labels" has the divergence J of two masks on the same texts, $\alpha$ = 4.
 "R-Drop" has J on texts without labels instead, "VAT" the divergence under the adversarial disturbance of the vectors,
-and "both" both. "all labels" is what could be had: the 3000 texts with their labels. The labelled texts are those of
-the seed, so that methods are compared in pairs; so are the weights at the start.
+"both" both, and "both, halved" both with half their weights. "R-Drop, other texts" has J on as many texts of the other
+task: is it these texts that help, or any? "all labels" is what could be had: the 3000 texts with their labels. The
+labelled texts are those of the seed, so that methods are compared in pairs; so are the weights at the start.
 
 The weights of J and VAT and the length of VAT's disturbance were chosen on training texts that are in neither part
 (`examined` = "rest"), with seeds that the grid does not have. There are 2000 of them, ten times as many labels as
@@ -27,14 +28,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from minilib import corpora
-from minilib.attention import padding_mask
-from minilib.bert import mean_pooled, unit
 from minilib.bert_corpora import BertNetwork, minilm
-from minilib.bert_torch import Bert
+from minilib.bert_torch import Bert, text_vectors
 from minilib.r_drop_torch import agreement, same_masks, scored, supervised, unsupervised, virtual_adversarial
 from minilib.training import Config as Training
 from minilib.training import Cosine, generator, train
-from minilib.wordpiece import pad
 
 ALPHA = 4.0
 """The weight of the divergence where it is on labelled texts."""
@@ -124,14 +122,8 @@ def vectors(task: str, split: str, start: int, stop: int, pieces: int) -> Labell
     """The vectors of some of the texts, each of its first `pieces` pieces: this is what takes long."""
     words, y = texts(task, split)
     rows = [network().tokenizer.encode(text[: 20 * pieces], longest=pieces).ids for text in words[start:stop]]
-    order = sorted(range(len(rows)), key=lambda k: len(rows[k]))
-    found = torch.empty(len(rows), encoder().sizes.d)
-    with torch.no_grad():
-        for part in (order[k : k + 32] for k in range(0, len(order), 32)):
-            ids, lengths = torch.tensor(pad([rows[k] for k in part])), torch.tensor([len(rows[k]) for k in part])
-            h = encoder()(ids, mask=padding_mask(lengths, ids.shape[1]))
-            found[part] = unit(mean_pooled(h, lengths)) * found.shape[1] ** 0.5
-    return Labelled(found, y[start:stop])
+    found = text_vectors(encoder(), rows)
+    return Labelled(found * found.shape[1] ** 0.5, y[start:stop])
 
 
 class Parts(NamedTuple):
@@ -154,7 +146,11 @@ def parts(config: Config) -> Parts:
         test = vectors(config.task, "train", start, start + FOR_CHOICE, config.pieces)
     else:
         test = vectors(config.task, "test", 0, config.tested, config.pieces)
-    return Parts(pool.at(order[: config.labels]), pool.at(order[config.labels :]), test)
+    without = pool.at(order[config.labels :])
+    if config.method == "R-Drop, other texts":
+        (other,) = TASKS.keys() - {config.task}
+        without = vectors(other, "train", 0, config.without, config.pieces)
+    return Parts(pool.at(order[: config.labels]), without, test)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -194,6 +190,10 @@ def agreeing(config: Config, model: nn.Module, b: Batch) -> Tensor:
     return plain(config, model, b) + config.weight * unsupervised(model, b.without)
 
 
+def both(share: float, config: Config, model: nn.Module, b: Batch) -> Tensor:
+    return plain(config, model, b) + share * (config.weight * unsupervised(model, b.without) + vat(config, model, b))
+
+
 def vat(config: Config, model: nn.Module, b: Batch) -> Tensor:
     run = same_masks(lambda delta: model(b.without + delta))
     return config.vat_weight * virtual_adversarial(run, b.noise, config.epsilon)
@@ -204,7 +204,9 @@ METHODS: dict[str, Callable[[Config, nn.Module, Batch], Tensor]] = {
     "R-Drop, labels": on_labels,
     "R-Drop": agreeing,
     "VAT": lambda config, model, b: plain(config, model, b) + vat(config, model, b),
-    "both": lambda config, model, b: agreeing(config, model, b) + vat(config, model, b),
+    "both": partial(both, 1.0),
+    "both, halved": partial(both, 0.5),
+    "R-Drop, other texts": agreeing,
     "all labels": plain,
 }
 """What is compared."""
@@ -226,9 +228,8 @@ def build(config: Config) -> nn.Sequential:
 def run(config: Config) -> dict[str, Any]:
     """Train one network and return what the texts that are examined say of it.
 
-    `accuracy` and `loss` are without dropout, `averaged` is the accuracy of the mean of `passes` sub-models, `gap` how
-    far that mean is from the network without dropout, `divergence` the mean J of two sub-models; `fitted` is the
-    accuracy on the labelled texts.
+    `accuracy` and `loss` are without dropout, `fitted` is the accuracy on the labelled texts. Of `passes` sub-models
+    see :func:`minilib.r_drop_torch.agreement`.
     """
     p, model = parts(config), build(config)
     rate = Cosine(config.learning_rate, config.steps, warm_up=config.steps // 10)

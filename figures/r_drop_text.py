@@ -10,6 +10,7 @@ from minilib.views import figure
 METHODS = {
     "R-Drop": "R-Drop",
     "two masks": "two masks",
+    "rate 0.2": "none at 0.2",
     "rate 0.36": "dropout",
     "rate 0.1, twice": "none, twice",
     "rate 0.36, twice": "dropout, twice",

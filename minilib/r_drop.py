@@ -268,7 +268,8 @@ CONVENTIONS = (
     Convention("BERT", 1, 1, True, 0.5, _OFFICIAL + "huggingface_transformer_src, BertForSequenceClassification"),
     Convention("ViT", 1, 2, True, 0.3, _OFFICIAL + "vit_src/models/modeling.py"),
 )
-r"""Six programs and papers that call six different things $\alpha$. In three of them it grows with the batch."""
+r"""Six versions of the loss, of papers and programs: the effective weight of J is $\alpha$ in three of them,
+$\alpha B$ in one and $2\alpha B$ in two, where it grows with the batch."""
 
 # ---------------------------------------------------------------------------------------------------------------
 # sub-models
@@ -376,8 +377,9 @@ def fisher_trace(z: Float[Array, "*batch C"], Sigma: Float[Array, "*batch C C"])
     r"""$\mathrm{tr}(F\Sigma) = \sum_i p_i\Sigma_{ii} - p^\top\Sigma p$ with $F = \mathrm{diag}(p) - pp^\top$.
 
     With $\Sigma$ the covariance of the logits under dropout, around z, $\mathbb EJ \approx \mathrm{tr}(F\Sigma)$ and
-    :func:`implicit_penalty` $\approx \tfrac12\mathrm{tr}(F\Sigma)$: the first is twice the second, where one unit moves
-    the logits little. A small rate will not do: the logits are then moved seldom, but as far as before.
+    :func:`implicit_penalty` $\approx \tfrac12\mathrm{tr}(F\Sigma)$: the first is twice the second, where one unit
+    moves the logits little, and all of them together do. A small rate cures the second only: a unit is then missing
+    seldom, but moves the logits as far as before.
     """
     xp = namespace(z=z, Sigma=Sigma)
     expect_shape("Sigma", Sigma, (z.shape[-1], z.shape[-1]), "it is a covariance of the logits")

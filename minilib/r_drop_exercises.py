@@ -165,6 +165,18 @@ DOUBLED_BATCH = Exercise(
             "J has both directions; this has one.",
         ),
         Mistake(
+            "other layout of labels",
+            lambda z, labels, alpha: (
+                2 * np.mean(rd.cross_entropy(z, np.repeat(labels, 2))) + alpha * np.mean(_split(z, labels)[1])
+            ),
+            "The labels are repeated one by one, as in the other layout. Row B belongs to the first label again.",
+        ),
+        Mistake(
+            "mean over classes",
+            lambda z, labels, alpha: doubled_batch(z, labels, alpha / C),
+            "J is averaged over the classes, as a `reduction='mean'` does. It is a sum over them.",
+        ),
+        Mistake(
             "summed",
             lambda z, labels, alpha: B * doubled_batch(z, labels, alpha),
             "This is the sum over the samples.",
@@ -232,7 +244,21 @@ EFFECTIVE_ALPHA = Exercise(
             lambda alpha, batch, classes: 2 * alpha * batch,
             "This is a program that sums everything. This one averages.",
         ),
-        Mistake("as it stands", lambda alpha, batch, classes: alpha, "The two losses are not weighed alike."),
+        Mistake(
+            "as it stands",
+            lambda alpha, batch, classes: alpha,
+            "Two things change it: the half before the entropies, and the mean over the classes.",
+        ),
+        Mistake(
+            "sum of both directions",
+            lambda alpha, batch, classes: 4 * alpha / classes,
+            "The program takes half of the sum of both directions, and so does J.",
+        ),
+        Mistake(
+            "times the batch",
+            lambda alpha, batch, classes: 2 * alpha * batch / classes,
+            "Both losses are means over the batch; only over the classes they differ.",
+        ),
     ),
 )
 
@@ -293,6 +319,11 @@ GEOMETRIC = Exercise(
             "These are averaged logarithms, made to sum to 1. The way back is missing.",
         ),
         Mistake(
+            "divided twice",
+            lambda p, weights: geometric(p, weights / len(p)),
+            "The weights sum to 1 already: there is nothing to divide by.",
+        ),
+        Mistake(
             "product",
             lambda p, weights: (lambda a: a / a.sum())(p.prod(axis=0)),
             "This is a product without its root.",
@@ -351,6 +382,16 @@ FIXED_SIDE = Exercise(
             "The student's answer is not the softmax of w itself.",
         ),
         Mistake(
+            "halved",
+            lambda p, w, tau: fixed_side(p, w, tau) / 2,
+            "This is the half that stands in J. Here one direction stands alone.",
+        ),
+        Mistake(
+            "softmax without it, divided",
+            lambda p, w, tau: (softmax(w) - p) / tau,
+            "The factor is right. The student's answer is the softmax of w/tau.",
+        ),
+        Mistake(
             "by q",
             lambda p, w, tau: -p / softmax(w / tau),
             "This is the gradient by the probabilities q. Go on to the logits.",
@@ -389,9 +430,9 @@ PAIRED_UNITS = Exercise(
     id="8.6",
     title="Units that go in pairs",
     question=r"""
-    One logit is $w\cdot(m\circ x)/(1-\rho)$ with an even number of units. The mask takes them away *in pairs*: units 0
-    and 1 are both kept or both gone, so are 2 and 3, and so on; each pair is gone with the probability `rate`,
-    independently of the others. What is the variance of the logit over the masks?
+    One logit is $\sum_j w_jm_jx_j/(1-\rho)$ with an even number of units; `w` is one row of the weights $W$. The mask
+    takes units away *in pairs*: units 0 and 1 are both kept or both gone, so are 2 and 3, and so on; each pair is gone
+    with the probability `rate`, independently of the others. What is the variance of the logit over the masks?
     """,
     inputs=lambda rng: (rng.normal(size=N), rng.normal(size=N), float(rng.uniform(0.05, 0.6))),
     reference=paired_units,
@@ -408,6 +449,11 @@ PAIRED_UNITS = Exercise(
             "single units",
             lambda x, w, rate: rate / (1 - rate) * np.sum((x * w) ** 2),
             "This would be right for single units. Within a pair they go together.",
+        ),
+        Mistake(
+            "distant pairs",
+            lambda x, w, rate: rate / (1 - rate) * np.sum((x * w).reshape(2, -1).sum(axis=0) ** 2),
+            "Here unit 0 goes with a unit of the second half. Which entries does your reshape put side by side?",
         ),
         Mistake(
             "all together",
@@ -481,6 +527,11 @@ TRANSLATED_ALPHA = Exercise(
             "rates for odds",
             lambda rate, higher, batch: (higher / rate - 1) / (2 * batch),
             "The quotient is one of rates. Dropout's variance goes with another function of the rate.",
+        ),
+        Mistake(
+            "two without the batch",
+            lambda rate, higher, batch: batch * translated_alpha(rate, higher, batch),
+            "That program sums J over the batch.",
         ),
         Mistake(
             "one forgotten",
@@ -577,6 +628,21 @@ MORE_PASSES = Exercise(
             "A pass is not compared with itself.",
         ),
         Mistake(
+            "all ordered pairs",
+            lambda bias, variance, passes, alpha: passes * (bias**2 + variance) + alpha * passes**2 * variance,
+            "A pass is not paired with itself.",
+        ),
+        Mistake(
+            "one partner",
+            lambda bias, variance, passes, alpha: passes * (bias**2 + (1 + alpha) * variance),
+            "Each pass has more than one partner.",
+        ),
+        Mistake(
+            "no variance alone",
+            lambda bias, variance, passes, alpha: more_passes(bias, variance, passes, alpha) - passes * variance,
+            "Each pass scatters about its own mean, too.",
+        ),
+        Mistake(
             "per pass",
             lambda bias, variance, passes, alpha: more_passes(bias, variance, passes, alpha) / passes,
             "This is the mean over the passes; the loss is a sum.",
@@ -653,6 +719,16 @@ PERFECT_DOUBLES = Exercise(
             "The double's own cosine is 1, not 0.",
         ),
         Mistake(
+            "right angles",
+            lambda pairs, tau, cosine: perfect_doubles(pairs, tau, 0.0),
+            "Here any two sentences have the cosine `cosine`, not 0.",
+        ),
+        Mistake(
+            "summed",
+            lambda pairs, tau, cosine: 2 * pairs * perfect_doubles(pairs, tau, cosine),
+            "This is the sum over the vectors; the loss is their mean.",
+        ),
+        Mistake(
             "no temperature",
             lambda pairs, tau, cosine: perfect_doubles(pairs, 1.0, cosine),
             "The temperature is missing.",
@@ -716,8 +792,14 @@ TWO_WINNERS = OpenExercise(
             holds=lambda z: bool((np.abs(z) <= 6).all()),
         ),
         Requirement(
+            "probabilities",
+            [[0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1]],
+            "These look like probabilities: every row sums to 1. Logits are wanted.",
+            holds=lambda z: not bool(np.allclose(z.sum(axis=1), 1) and (z >= 0).all()),
+        ),
+        Requirement(
             "arithmetic",
-            [[0, 1, 0], [0, 1, 0], [0, 1, 0]],
+            [[0, 2, 0], [0, 2, 0], [0, 2, 0]],
             "The arithmetic mean does not give class 0 the largest probability by 0.05.",
             holds=lambda z: bool(_lead(_mean(z), 0) >= 0.05),
         ),

@@ -213,16 +213,19 @@ def scored(z: Tensor, labels: Tensor) -> dict[str, float]:
 def agreement(z: Tensor, off: Tensor, labels: Tensor) -> dict[str, float]:
     r"""How K random sub-models, logits (B, K, C), agree with each other and with `off` (B, C), the network itself.
 
-    `averaged` is the accuracy of their mean answer, `gap` the mean of :func:`minilib.r_drop.averaging_gap`, and
-    `divergence` that of J over two different ones of them; to four digits. Raises ValueError unless there are two.
+    `averaged` and `averaged_loss` are accuracy and loss of their mean answer, `gap` is the mean of
+    :func:`minilib.r_drop.averaging_gap`, and `divergence` that of J over two different ones of them; to four digits.
+    Raises ValueError unless there are two.
     """
     if (K := z.shape[1]) < 2:
         raise ValueError(f"at least two sub-models are needed to compare them, got {K}")
     weights = torch.full((K,), 1 / K)
     # Each mask is paired with itself, too, where J is 0.
     divergence = expected_symmetric_kl(z, weights).mean().item() * K / (K - 1)
+    averaged = scored(z.log_softmax(-1).logsumexp(1), labels)  # a factor 1/K changes neither
     return {
-        "averaged": scored(z.softmax(-1).mean(1), labels)["accuracy"],
+        "averaged": averaged["accuracy"],
+        "averaged_loss": averaged["loss"],
         "gap": round(averaging_gap(z, weights, off).mean().item(), 4),
         "divergence": round(divergence, 4),
     }

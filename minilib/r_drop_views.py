@@ -65,6 +65,7 @@ def draw_sub_models(
         "what dropout adds": s.added,
         "J of two masks": s.divergence,
         "J of this point, from the masks drawn": float(one) * len(drawn) / (len(drawn) - 1),
+        "J of this point, all masks": float(rd.expected_symmetric_kl(seen.z[SHOWN], seen.weights)),
         "arithmetic mean to dropout off": s.arithmetic,
         "geometric mean to dropout off": s.geometric,
         "right answers": s.right,

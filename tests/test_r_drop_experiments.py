@@ -14,6 +14,7 @@ from experiments import r_drop_few as few  # noqa: E402
 from experiments import r_drop_text as text  # noqa: E402
 from minilib import corpora  # noqa: E402
 from minilib.bert_corpora import minilm  # noqa: E402
+from minilib.matching import unpacked  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.data]
 
@@ -100,6 +101,8 @@ def test_a_record_tells_the_curve_and_how_the_sub_models_agree():
     result = text.run(replace(TEXT, method="none, twice"))
     assert result == text.run(replace(TEXT, method="none, twice"))
     assert result["steps"] == [1, 2, 3, 4, 5, 6]
+    right = unpacked(result["right"], len(text.parts(TEXT)[1].y))
+    assert sum(right) / len(right) == pytest.approx(result["accuracy"], abs=1e-4)
     assert len(result["accuracies"]) == 6
     assert 0 < result["divergence"] < 1
     assert result["gap"] > 0
@@ -122,6 +125,9 @@ def test_vectors_are_those_of_the_network_times_the_root_of_its_width():
     torch.testing.assert_close(data.x / 384**0.5, torch.from_numpy(want), rtol=0, atol=1e-5)
     kinds = corpora.rotten_tomatoes("train")
     assert [kinds[one] == "rotten" for one in few.texts("rotten", "train")[0][:5]] == (data.y == 1).tolist()
+
+
+Y40 = torch.arange(40) % 2
 
 
 def test_labels_are_spread_evenly_over_the_classes_and_nothing_is_in_two_parts(monkeypatch):
@@ -150,11 +156,35 @@ def test_labels_are_spread_evenly_over_the_classes_and_nothing_is_in_two_parts(m
     assert set(every.labelled.x[:, 0].tolist()) & numbers_of[1]
     assert set(some.without[:, 0].tolist()) <= numbers_of[1]
     assert torch.equal(some.without, every.without)
+    other = few.parts(replace(config, method="R-Drop, other texts"))
+    assert torch.equal(other.labelled.x, p.labelled.x)
+    assert len(other.without.x) == 200
+
+
+def test_the_other_texts_are_those_of_the_other_task(monkeypatch):
+    monkeypatch.setattr(few, "vectors", lambda task, *which: few.Labelled(torch.ones(40, 3) * (task == "news"), Y40))
+    for task in few.TASKS:
+        config = replace(FEW, task=task, labels=10, without=30)
+        assert few.parts(config).without.x[0, 0] == (task == "news")
+        assert few.parts(replace(config, method="R-Drop, other texts")).without.x[0, 0] == (task != "news")
+
+
+def test_both_halved_adds_half_of_what_both_adds():
+    model, b, values = few.build(FEW), few.batch(few.parts(FEW), FEW, 0), []
+    for method in ("none", "both, halved", "both"):
+        torch.manual_seed(0)
+        values.append(few.METHODS[method](FEW, model, b).item())
+    plain, half, whole = values
+    assert half - plain == pytest.approx((whole - plain) / 2, rel=1e-5)
+    assert whole > plain
+
+
+LOOKING = {"none": False, "R-Drop, labels": False, "all labels": False}
 
 
 def test_only_the_methods_that_say_so_look_at_texts_without_labels():
     p = few.parts(FEW)
-    for method, looks in (("none", False), ("R-Drop, labels", False), ("R-Drop", True), ("VAT", True), ("both", True)):
+    for method, looks in ((method, LOOKING.get(method, True)) for method in few.METHODS):
         model, b = few.build(FEW), few.batch(p, FEW, 0)
         other = b._replace(without=b.without.flip(1))
         values = []
