@@ -55,7 +55,7 @@ CONDITIONAL_NORM = Exercise(
     question=r"""
     Write $y = (\gamma + W_\gamma c)\circ\hat x + \beta + W_\beta c$, with $\hat x$ the normalised features of a token,
     without $\epsilon$. `x` has the shape (samples, tokens, features), `c` (samples, k): one condition for all tokens of
-    a sample. Both matrices have the shape (features, k).
+    a sample. Both matrices have the shape (features, k). All are NumPy arrays.
     """,
     inputs=_norm_inputs,
     reference=conditional_norm,
@@ -113,6 +113,19 @@ CONDITIONAL_NORM = Exercise(
             "The two matrices have changed places.",
         ),
         Mistake(
+            "condition alone",
+            lambda x, c, gamma, beta, W_gamma, W_beta: conditional_norm(x, c, 0 * gamma, 0 * beta, W_gamma, W_beta),
+            r"This is the condition alone. It is *added* to the $\gamma$ and $\beta$ of the network.",
+        ),
+        Mistake(
+            "variance",
+            lambda x, c, gamma, beta, W_gamma, W_beta: (
+                (gamma + c @ W_gamma.T)[:, None] * (x - x.mean(-1, keepdims=True)) / x.var(-1, keepdims=True)
+                + (beta + c @ W_beta.T)[:, None]
+            ),
+            "The features are divided by their variance. It is the standard deviation that makes it 1.",
+        ),
+        Mistake(
             "no condition",
             lambda x, c, gamma, beta, W_gamma, W_beta: gamma * _hat(x) + beta,
             "This is the plain norm: the condition plays no part.",
@@ -147,7 +160,8 @@ CONDITION_GRADIENT = Exercise(
     question=r"""
     One sample: $y_i = (\gamma + W_\gamma c)\circ\hat x_i + \beta + W_\beta c$ for each of its tokens $i$. Given
     `x_hat` and `g` = $\partial L/\partial y$, both of the shape (tokens, features), and the two matrices (features, k),
-    what is $\partial L/\partial c$? Then look at it: what is it where both matrices are 0?
+    what is $\partial L/\partial c$? Then look at it (there is nothing to hand in): what is it where both matrices
+    are 0?
     """,
     inputs=_gradient_inputs,
     reference=condition_gradient,
@@ -315,7 +329,11 @@ THRESHOLDS = Exercise(
     ),
     accepted=(_thresholds_from_both_logits, _thresholds_by_the_library),
     mistakes=(
-        Mistake("sign", lambda *a: -thresholds(*a), "Close: on which side of the inequality does it stand?"),
+        Mistake(
+            "sign",
+            lambda *a: -thresholds(*a),
+            "Close: on which side of the inequality does it stand? And w is the column of yes *less* that of no.",
+        ),
         Mistake(
             "bias of the head",
             lambda C, beta, W_beta, W, b: thresholds(C, beta, W_beta, W, 0 * b),
@@ -447,6 +465,7 @@ BLIND_F1 = Exercise(
     calls such pairs no match), in task B the share `q` of the *others* is (the loose task calls them a match). A model
     sees of which kind a pair is, contested, a match for both, or for none, but not the task. Give the mean of the
     two F1, if it says yes to all contested pairs, and if it says no to all of them. Return both, in this order.
+    (Section 6 is the case $q = 2/3$.)
     """,
     inputs=lambda rng: (float(rng.uniform(0.1, 0.9)),),
     reference=blind_f1,
@@ -456,7 +475,7 @@ BLIND_F1 = Exercise(
     $q = 2/3$: 0.875 and 0.75.""",
     hints=(
         "In each case one of the two tasks is answered without a fault. What about the other?",
-        r"$F_1 = 2\,\mathrm{hits}/(\text{said yes} + \text{matches})$. Count out of a match and another pair.",
+        r"$F_1 = 2\,\mathrm{hits}/(\text{said yes} + \text{matches})$. Take one match and one other pair, and count.",
     ),
     accepted=(_blind_f1_by_counting, _blind_f1_from_precision_and_recall),
     mistakes=(
@@ -476,6 +495,16 @@ BLIND_F1 = Exercise(
             "pooled",
             lambda q: (4 / (4 + q), 2 * (2 - q) / (4 - q)),
             "Both tasks were put into one F1. Here each has its own, and then comes the mean.",
+        ),
+        Mistake(
+            "share of all pairs",
+            lambda q: blind_f1(2 * q) if q < 0.5 else blind_f1(min(2 * q, 1.0)),
+            "The share was taken of all pairs. It is one of the matches in A, and one of the others in B.",
+        ),
+        Mistake(
+            "without the two",
+            lambda q: tuple(value / 2 for value in blind_f1(q)),
+            "There is a 2 in F1.",
         ),
         Mistake(
             "arithmetic mean of both",
@@ -505,6 +534,11 @@ def _contest_from_precision_and_recall(p, y, task):
         precision, recall = hits / p[task % 2 == side].sum(), hits / y[task % 2 == side].sum()
         found.append(2 / (1 / precision + 1 / recall))
     return np.mean(found)
+
+
+def _side(p, y, task, side):
+    at = task % 2 == side
+    return 2 * (p * y)[at].sum() / (p[at].sum() + y[at].sum())
 
 
 def _of_each(p, y, task):
@@ -539,6 +573,20 @@ CONTEST = Exercise(
             "All pairs were put into one F1. A and B have one each.",
         ),
         Mistake("accuracy", lambda p, y, task: (p == y).mean(), "This is the accuracy."),
+        Mistake("without the two", lambda p, y, task: contest(p, y, task) / 2, "There is a 2 in F1."),
+        Mistake(
+            "A alone",
+            lambda p, y, task: _side(p, y, task, 0),
+            "This is the F1 of the A tasks alone.",
+        ),
+        Mistake("B alone", lambda p, y, task: _side(p, y, task, 1), "This is the F1 of the B tasks alone."),
+        Mistake(
+            "by length",
+            lambda p, y, task: np.mean(
+                [2 * (p * y)[task // 2 == k].sum() / (p + y)[task // 2 == k].sum() for k in range(3)]
+            ),
+            "The pairs were pooled by their lengths. The contest pools them by strictness.",
+        ),
         Mistake(
             "halves",
             lambda p, y, task: contest(p, y, np.where(task < 3, 0, 1)),
