@@ -13,10 +13,11 @@ GROUPS = {
 }
 scores = {}
 for group, (name, config) in GROUPS.items():
-    scores[group] = {"none": [], "two numbers": []}
+    scores[group] = {"none": [], "one number": [], "two numbers": []}
     for record in records(name, **config):
         scores[group].setdefault(record["config"]["way"], []).append(record["result"]["f1"])
         if record["config"]["way"] == "none":
+            scores[group]["one number"].append(record["result"]["thresholds"]["one"]["f1"])
             scores[group]["two numbers"].append(record["result"]["thresholds"]["two"]["f1"])
 figure(
     draw_scores,

@@ -84,8 +84,9 @@ def draw_lines(
 def _answers(axes: Any, story: Any, thresholds: tuple[float, float], step: int) -> None:
     """Probability of yes against the score, for both tasks."""
     contradict = story.labels[0] != story.labels[1]
-    edges = np.arange(SCORES + 1) / SCORES
-    axes.stairs(np.where(contradict, 1.05, -0.05), edges, baseline=-0.05, fill=True, color="0.9")
+    ends = np.flatnonzero(np.diff(contradict, prepend=False, append=False)) / SCORES
+    for left, right in ends.reshape(-1, 2):
+        axes.axvspan(left, right, color="0.9", linewidth=0)
     for name, p, threshold, look in zip("AB", story.p[step], thresholds, (("C0", "-"), ("C1", "--")), strict=True):
         axes.plot(scores(), p, color=look[0], linestyle=look[1], label=f"task {name}")
         axes.axvline(threshold, color=look[0], linewidth=0.8, linestyle=look[1])

@@ -177,6 +177,11 @@ DOUBLED_BATCH = Exercise(
             "J is averaged over the classes, as a `reduction='mean'` does. It is a sum over them.",
         ),
         Mistake(
+            "other way",
+            lambda z, labels, alpha: np.mean(_split(z, labels)[0] + alpha * _kl(softmax(z[B:]), softmax(z[:B]))),
+            "J has both directions; this has one.",
+        ),
+        Mistake(
             "summed",
             lambda z, labels, alpha: B * doubled_batch(z, labels, alpha),
             "This is the sum over the samples.",
@@ -248,6 +253,11 @@ EFFECTIVE_ALPHA = Exercise(
             "as it stands",
             lambda alpha, batch, classes: alpha,
             "Two things change it: the half before the entropies, and the mean over the classes.",
+        ),
+        Mistake(
+            "multiplied by the classes",
+            lambda alpha, batch, classes: 2 * alpha * classes,
+            "A mean over the classes makes the divergence smaller, not larger.",
         ),
         Mistake(
             "sum of both directions",
@@ -395,6 +405,18 @@ FIXED_SIDE = Exercise(
             "by q",
             lambda p, w, tau: -p / softmax(w / tau),
             "This is the gradient by the probabilities q. Go on to the logits.",
+        ),
+        Mistake(
+            "both directions",
+            lambda p, w, tau: (lambda q: (q * (np.log(q / p) - q @ np.log(q / p)) + q - p) / (2 * tau))(
+                softmax(w / tau)
+            ),
+            "This is the gradient of J, both directions halved. Here one direction stands alone.",
+        ),
+        Mistake(
+            "temperature multiplied",
+            lambda p, w, tau: tau * (softmax(w / tau) - p),
+            "The logits are divided by the temperature. What does the chain rule make of that?",
         ),
         Mistake(
             "other direction",
