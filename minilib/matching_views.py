@@ -216,7 +216,7 @@ def draw_scores(axes: Any, scores: Mapping[str, Mapping[str, Sequence[float]]]) 
         marker = "os^D"[g]
         axes.plot(*zip(*points, strict=True), color=f"C{g}", marker=marker, markersize=5, linestyle="none", label=group)
     axes.set(xlim=(-0.6, len(ways) - 0.4), ylim=(0.58, 0.9), ylabel="F1 of the contest", xlabel="way to tell the task")
-    axes.set_xticks(range(len(ways)), ways)
+    axes.set_xticks(range(len(ways)), [way.replace(" ", "\n") for way in ways])
     axes.legend(loc="lower left")
     return numbers
 
