@@ -289,7 +289,7 @@ def draw_gelu(axes: Any) -> dict[str, float]:
         numbers[f"{name}: largest error"] = float(np.abs(y - exact).max())
         numbers[f"{name}: at x ="] = float(abs(x[np.abs(y - exact).argmax()]))
     left.set(xlim=(-4, 4), ylim=(-0.3, 2), xlabel="x", ylabel="GELU")
-    right.set(xlim=(-4, 4), ylim=(1e-7, 0.1), yscale="log", xlabel="x", ylabel="distance from the exact form")
+    right.set(xlim=(-4, 4), ylim=(1e-7, 1), yscale="log", xlabel="x", ylabel="distance from the exact form")
     left.legend(loc="upper left")
     right.legend(loc="upper left", fontsize=9)
     return numbers
@@ -301,7 +301,10 @@ def draw_gelu(axes: Any) -> dict[str, float]:
 
 @drawing(panels=(1, 5), size=(13, 3))
 def draw_looks(axes: Any, looks: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The weight that each head gives to five kinds of tokens: a square for each head, a row for each layer."""
+    """The weight that each head gives to five kinds of tokens: a square for each head, a row for each layer.
+
+    Dark is 0, yellow 1; the number is the largest of a panel.
+    """
     numbers = {}
     for one, (name, share) in zip(axes, looks.items(), strict=True):
         layers, heads = share.shape
@@ -310,6 +313,9 @@ def draw_looks(axes: Any, looks: Mapping[str, np.ndarray]) -> dict[str, float]:
         one.set_xticks(range(0, heads, 4), [str(k + 1) for k in range(0, heads, 4)])
         one.set_yticks(range(layers), [str(k + 1) for k in range(layers)])
         one.grid(False)
+        row, column = np.unravel_index(share.argmax(), share.shape)
+        dark = share.max() < 0.6  # the ground of the number
+        one.text(column, row, f"{share.max():.1f}", ha="center", va="center", fontsize=8, color="w" if dark else "k")
         numbers[f"{name}: the largest of all heads"] = float(share.max())
     return numbers
 

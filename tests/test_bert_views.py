@@ -174,6 +174,7 @@ def test_the_panels_of_the_heads_show_what_was_given():
     panels = drawn(pictures.draw_looks)
     for axes, share in zip(panels, GIVEN["draw_looks"]["looks"].values(), strict=True):
         np.testing.assert_array_equal(np.asarray(axes.images[0].get_array()), share)
+        assert [text.get_text() for text in axes.texts] == [f"{share.max():.1f}"]
 
 
 def test_heads_switched_off_are_labelled_in_thousandths():
