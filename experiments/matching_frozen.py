@@ -36,9 +36,9 @@ from torch import Tensor, nn
 from minilib.bert_corpora import BertNetwork, minilm
 from minilib.bert_torch import Bert, text_vectors
 from minilib.layernorm_torch import ConditionalLayerNorm
-from minilib.matching import TASKS, conditional_table, leading_share, margins, pair_features, rank
+from minilib.matching import TASKS, margins, pair_features
 from minilib.matching_corpora import pairs
-from minilib.matching_torch import Facts, TaskEmbedding, alike, blind_scores, facts_of, summary, with_thresholds
+from minilib.matching_torch import Facts, TaskEmbedding, alike, blind_scores, facts_of, spoken, summary, with_thresholds
 from minilib.training import Config as Training
 from minilib.training import Cosine, generator, train
 
@@ -232,7 +232,7 @@ def run(config: Config) -> dict[str, Any]:
         seen = of_task(known, task)
         models.append(trained(seen, config, config.steps if task is None else max(1, config.steps // len(TASKS))))
         for margin, part in zip(said, parts, strict=True):
-            margin[of(part, task)] = heard(models[-1], of_task(part, task))
+            margin[part.facts.of(task)] = heard(models[-1], of_task(part, task))
     seconds = round(time.process_time() - start, 1)
     result = {"parameters": sum(p.numel() for model in models for p in model.parameters()), "seconds": seconds}
     test = parts[0].facts
@@ -240,18 +240,14 @@ def run(config: Config) -> dict[str, Any]:
         other = parts[0]._replace(facts=test._replace(task=test.task ^ 1))
         result["alike"] = alike(said[0], heard(models[0], other), test.task)
     if isinstance(models[0], ConditionalJudge):
-        result |= spoken(models[0])
+        norm = models[0].norm
+        result |= spoken(models[0].condition.weight, [W for W in (norm.W_gamma, norm.W_beta) if W is not None])
     result |= {"blind": blind_scores(test), "thresholds": with_thresholds(said[0], test, said[1], parts[1].facts)}
     return result | summary((said[0] > 0).float(), test, config.draws, generator(0, -1))
 
 
-def of(part: Data, task: int | None) -> Tensor:
-    """A flag for each pair: whether it is one of the task's, or all of them for None."""
-    return torch.ones(len(part.x), dtype=torch.bool) if task is None else part.facts.task == task
-
-
 def of_task(part: Data, task: int | None) -> Data:
-    at = of(part, task)
+    at = part.facts.of(task)
     return Data(part.x[at], part.facts.at(at))
 
 
@@ -259,11 +255,3 @@ def of_task(part: Data, task: int | None) -> Data:
 def heard(model: Judge, part: Data) -> Tensor:
     """The margins of all pairs of a part, (pairs,)."""
     return margins(model(Batch(part.x, part.facts.task, part.facts.label)))
-
-
-@torch.no_grad()
-def spoken(model: ConditionalJudge) -> dict[str, float]:
-    """Rank of all that the condition says, and the share of its first direction."""
-    matrices = [W for W in (model.norm.W_gamma, model.norm.W_beta) if W is not None]
-    table = conditional_table(model.condition.weight, matrices)
-    return {"rank": rank(table), "leading": round(leading_share(table), 5)}

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from minilib.bert import BertSizes
 from minilib.bert_corpora import BertNetwork, minilm
 from minilib.bert_torch import Bert
-from minilib.matching import TASKS, bucketed, conditional_table, leading_share, margins, padding_share, rank
+from minilib.matching import TASKS, bucketed, margins, padding_share
 from minilib.matching_corpora import Pair, encoded, pairs
 from minilib.matching_torch import (
     WAYS,
@@ -48,6 +48,7 @@ from minilib.matching_torch import (
     batched,
     blind_scores,
     facts_of,
+    spoken,
     summary,
     with_thresholds,
 )
@@ -207,21 +208,13 @@ def run(config: Config) -> dict[str, Any]:
         result["training"].append(story)
         result["parameters"] += sum(p.numel() for p in model.parameters())
         for margin, facts, part in zip(said, known, parts, strict=True):
-            at = torch.ones_like(facts.task, dtype=torch.bool) if task is None else facts.task == task
-            margin[at] = heard(model, *chosen(config, *part, task))
+            margin[facts.of(task)] = heard(model, *chosen(config, *part, task))
     if config.way not in ("none", "models"):
         found, rows = chosen(config, *parts[0], None)
         others = heard(model, [pair._replace(task=pair.task ^ 1) for pair in found], rows)
         result["alike"] = alike(said[0], others, known[0].task)
     if isinstance(model, ConditionalMatcher):
-        result |= spoken(model)
+        result |= spoken(model.condition.weight, model.matrices())
     thresholds = with_thresholds(said[0], known[0], said[1], known[1])
     result |= {"blind": blind_scores(known[0]), "thresholds": thresholds}
     return result | summary((said[0] > 0).float(), known[0], config.draws, generator(0, -1))
-
-
-@torch.no_grad()
-def spoken(model: ConditionalMatcher) -> dict[str, float]:
-    """Rank of all that the condition says, and the share of its first direction."""
-    table = conditional_table(model.condition.weight, model.matrices())
-    return {"rank": rank(table), "leading": round(leading_share(table), 5)}

@@ -207,11 +207,12 @@ def run(config: Config) -> dict[str, Any]:
     settings = Training(total, rate, seed=config.seed)
     record = train(model, method.loss(config), partial(batch, data, config), settings, watch=watch)
     own = data.at(torch.arange(min(len(data.y), 1000)))
+    z = logits(model.eval(), test)
     return {
         "steps": steps,
         "accuracies": accuracies,
-        **score(model, test),
-        "right": packed((logits(model, test).argmax(-1) == test.y).tolist()),
+        **scored(z, test.y),
+        "right": packed((z.argmax(-1) == test.y).tolist()),
         **{f"train_{name}": value for name, value in score(model, own).items()},
         **sub_models(model, test, config),
         "objective": round(fmean(record.losses[-max(1, total // 20) :]), 4),

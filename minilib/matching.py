@@ -100,11 +100,11 @@ def best_threshold(
     if tuple(of.shape) != tuple(margins.shape):
         raise ValueError(f"each of the {margins.shape} margins has the number of its group, got {of.shape}")
     order = xp.argsort(margins, descending=True)
-    z, y, of = (xp.take(part, order, axis=0) for part in (margins, xp.astype(labels, margins.dtype), of))
-    scores = xp.zeros_like(z)
+    z, labels, of = (xp.take(part, order, axis=0) for part in (margins, labels, of))
+    y, scores = xp.astype(labels, z.dtype), xp.zeros_like(z)
     for group in range(int(xp.max(of)) + 1):
         counts = xp.astype(of == group, z.dtype)
-        f1(xp.ones_like(z), xp.take(labels, order, axis=0), counts)  # complains if those of this group are the same
+        f1(xp.ones_like(z), labels, counts)  # complains if those of this group are the same
         hits, said = running_sum(counts * y), running_sum(counts)
         scores = scores + 2 * hits / (said + hits[-1])
     below = xp.concat([z[1:], z[-1:] - 2])

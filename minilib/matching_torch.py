@@ -25,7 +25,16 @@ from .attention import padding_mask
 from .bert import mean_pooled
 from .bert_torch import STD, Bert
 from .layernorm_torch import conditioned, make_conditional
-from .matching import TASKS, best_threshold, contest_f1, f1, packed
+from .matching import (
+    TASKS,
+    best_threshold,
+    conditional_table,
+    contest_f1,
+    f1,
+    leading_share,
+    packed,
+    rank,
+)
 from .wordpiece import Encoded, pad
 
 SPREAD = 0.05
@@ -194,6 +203,10 @@ class Facts(NamedTuple):
     report: Tensor
     kind: tuple[str, ...]
 
+    def of(self, task: int | None) -> Tensor:
+        """A flag for each pair: whether it is one of the task's; for None all of them are."""
+        return torch.ones_like(self.task, dtype=torch.bool) if task is None else self.task == task
+
     def at(self, rows: Tensor) -> Facts:
         """Those of some of the pairs, given by their numbers or by a flag for each."""
         numbers = torch.arange(len(self.label))[rows]
@@ -244,6 +257,13 @@ def alike(margins: Tensor, others: Tensor, tasks: Tensor) -> list[float]:
     loose, strict = torch.where(tasks % 2 == 0, margins, others), torch.where(tasks % 2 == 0, others, margins)
     lengths = (tasks // 2 == k for k in range(len(TASKS) // 2))
     return [round(torch.corrcoef(torch.stack((loose[at], strict[at])))[0, 1].item(), 4) for at in lengths]
+
+
+@torch.no_grad()
+def spoken(conditions: Tensor, matrices: Sequence[Tensor]) -> dict[str, float]:
+    """`rank` of all that the conditions say through their matrices, and the `leading` share of its first direction."""
+    table = conditional_table(conditions, matrices)
+    return {"rank": rank(table), "leading": round(leading_share(table), 5)}
 
 
 def blind_scores(known: Facts) -> dict[str, dict[str, float]]:

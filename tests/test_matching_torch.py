@@ -258,6 +258,18 @@ def test_margins_that_differ_by_a_line_are_alike():
     assert max(map(abs, found[1:])) < 0.3
 
 
+def test_what_a_condition_says_is_counted_and_weighed():
+    C, W = torch.eye(TASKS), torch.randn(D, TASKS, generator=torch.Generator().manual_seed(4))
+    assert mt.spoken(C, [W]) == {"rank": TASKS, "leading": pytest.approx(m.leading_share(W.T), abs=1e-5)}
+    assert mt.spoken(C[:, :1], [W[:, :1]]) == {"rank": 1, "leading": 1.0}
+
+
+def test_the_pairs_of_a_task_are_flagged_and_for_none_all_of_them():
+    known = mt.Facts(torch.tensor([0, 2, 0]), torch.tensor([1, 0, 1]), torch.arange(3), ("same",) * 3)
+    assert known.of(0).tolist() == [True, False, True]
+    assert known.of(None).tolist() == [True] * 3
+
+
 def test_rows_are_padded_at_the_end():
     b = mt.batched([Encoded([1, 2, 3], [0, 0, 1]), Encoded([4, 5], [0, 1])], [3, 0], [1, 0])
     assert b.ids.tolist() == [[1, 2, 3], [4, 5, 0]]
